@@ -1,0 +1,1 @@
+"""Metrics, intervals, paired comparisons. Knows nothing of influence."""

@@ -1,0 +1,1 @@
+"""The multiple-instance model: architecture only. No data loading, no optimisation, no scores."""

@@ -1,0 +1,1 @@
+"""One function per step; steps hand over files of a run folder."""

@@ -1,0 +1,140 @@
+"""Names of all files of a run, and the record of which step was done under which settings.
+
+runs/<name>/run.json             resolved config, versions, commit, seeds, orientation
+            manifest.parquet     frozen; photos/ beside it
+            quarantine.parquet   photos left out, with reasons
+            arms/<arm>_k=0300_seed=0/…   trained models and predictions; replay checkpoints in the first
+            queries.parquet, influence.parquet, influence/shard=….parquet
+            removals/k=0300.parquet, removal_summary.parquet
+            arms.parquet, comparisons.parquet, confusion.parquet, disagreement.parquet, …
+            report/index.html
+"""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from grasp_ray.config import AuditConfig
+from grasp_ray.errors import RunConflictError, StorageError
+from grasp_ray.on_ray.progress import duration_text
+from grasp_ray.storage import Storage
+
+log = logging.getLogger(__name__)
+
+MANIFEST = "manifest.parquet"
+QUARANTINE = "quarantine.parquet"
+QUERIES = "queries.parquet"
+INFLUENCE = "influence.parquet"
+INFLUENCE_SHARDS = "influence"
+REMOVALS = "removals"
+REMOVAL_SUMMARY = "removal_summary.parquet"
+ARMS = "arms"
+ARMS_TABLE = "arms.parquet"
+COMPARISONS = "comparisons.parquet"
+CONFUSION = "confusion.parquet"
+DISAGREEMENT = "disagreement.parquet"
+FLAGGER_QUALITY = "flagger_quality.parquet"
+CHOICE = "choice.json"
+RUN_RECORD = "run.json"
+REPORT = "report/index.html"
+
+
+@dataclass(frozen=True)
+class ArmName:
+    """One training run of an audit: which images were removed (arm, k) and the seed."""
+
+    arm: str
+    k: int
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        """The arm's folder in the run."""
+        return f"{ARMS}/{self.arm}_k={self.k:04d}_seed={self.seed}"
+
+    @property
+    def title(self) -> str:
+        """For people: 'influence k=300 seed 0', or 'baseline seed 0'."""
+        return f"{self.arm} seed {self.seed}" if self.k == 0 else f"{self.arm} k={self.k} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run."""
+
+    storage: Storage
+
+    @classmethod
+    def of(cls, config: AuditConfig) -> "RunFolder":
+        """The folder `run.root`/`run.name`."""
+        return cls(Storage.at(config.run.root).child(config.run.name))
+
+    def table(self, name: str, made_by: str) -> pd.DataFrame:
+        """Read a step's table; a missing one names the job that makes it."""
+        if not self.storage.exists(name):
+            raise StorageError(
+                f"{self.storage.uri(name)} is missing: run jobs/{made_by}.py with the same config first."
+            )
+        return self.storage.read_table(name)
+
+    def manifest(self) -> pd.DataFrame:
+        """The frozen manifest."""
+        return self.table(MANIFEST, "train")
+
+    def arm(self, name: ArmName) -> Storage:
+        """The storage of one arm."""
+        return self.storage.child(name.folder)
+
+    def removal_name(self, k: int, control: ArmName | None = None) -> str:
+        """The file that lists what was removed at `k`, by influence or by a control's draw."""
+        if control is None:
+            return f"{REMOVALS}/k={k:04d}.parquet"
+        return f"{REMOVALS}/{control.arm}_k={k:04d}_seed={control.seed}.parquet"
+
+    @contextmanager
+    def step(self, name: str, settings: dict[str, Any]) -> Iterator[bool]:
+        """Yield whether the step must run; record it as done when its block ends without an error.
+
+        A step that was done under the same settings is skipped. Raises `RunConflictError`, naming the
+        settings that differ, when it was done under others: results of two configs never mix in a folder.
+        """
+        settings = json.loads(json.dumps(settings, default=str))
+        record_name = f"steps/{name}.json"
+        if self.storage.exists(record_name):
+            done = self.storage.read_json(record_name)
+            differing = _differences(done["settings"], settings)
+            if differing:
+                raise RunConflictError(
+                    f"{self.storage.root} was made with other settings of the step '{name}': "
+                    f"{'; '.join(differing)}. Choose another run.name, or remove that folder."
+                )
+            log.info("%s: done before, kept", name)
+            yield False
+            return
+        started = time.monotonic()
+        yield True
+        seconds = time.monotonic() - started
+        self.storage.write_json(record_name, {"settings": settings, "seconds": round(seconds, 3)})
+        log.info("%s: done in %s", name, duration_text(seconds))
+
+
+def _differences(before: Any, now: Any, path: str = "") -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        found: list[str] = []
+        for key in sorted({*before, *now}):
+            inner = f"{path}.{key}" if path else str(key)
+            found += _differences(before.get(key), now.get(key), inner)
+        return found
+    return [] if before == now else [f"{path} was {before!r}, is {now!r}"]
+
+
+def digest(content: Any) -> str:
+    """A short stable hash of JSON-able content, for names and keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]

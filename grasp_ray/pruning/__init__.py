@@ -1,0 +1,1 @@
+"""From scores to removal lists, and the controls of equal size."""

@@ -1,0 +1,1 @@
+"""Tables, figures and the page. Renders frames; computes no scientific number."""

@@ -1,0 +1,28 @@
+"""Settings of the tracking in MLflow. Importing this module does not import mlflow."""
+
+from pydantic import Field, PositiveInt
+
+from grasp_ray.settings import Settings
+
+
+class TrackSettings(Settings):
+    """Where an audit is logged."""
+
+    enabled: bool = True
+    """Log the audit to MLflow; off, the run folder and its report are all there is."""
+
+    uri: str = ""
+    """Tracking server (http://host:port) or database (sqlite:////folder/mlflow.db). Empty: a database in
+    mlflow/ beside the runs' root, with artifacts in mlflow/artifacts."""
+
+    experiment: str = Field(default="grasp_ray", min_length=1)
+    """MLflow experiment; audits that should be compared share one."""
+
+    registered_model: str = "severity"
+    """Name in the model registry; empty registers nothing."""
+
+    request_timeout_s: PositiveInt = 30
+    """How long one request to the tracking server may take."""
+
+    request_retries: int = Field(default=2, ge=0, le=10)
+    """How often a failed request is tried again; MLflow's own default of 7 can stall a job for minutes."""

@@ -1,0 +1,162 @@
+"""What MLflow shows of an audit, from its tables: metric names and values, and the run's description.
+
+Pure frames and text; nothing here talks to a server. Metric names are `<reader>/<metric>` in every run, so
+that runs of one experiment line up in the compare view; curves over epochs start with `epoch/`.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from grasp_ray.report.formats import count, is_missing, number
+from grasp_ray.report.headline import Headline
+from grasp_ray.report.inputs import ReportInputs
+from grasp_ray.report.table_text import VALUE_DIGITS, column_title, result_columns
+from grasp_ray.report.tables import (
+    Row,
+    arm_keys,
+    arm_name,
+    arm_order,
+    contrasts_present,
+    mean_over_seeds,
+    records,
+)
+
+METRIC_DIGITS = 4
+"""Decimals of AUC and kappa in MLflow, whose lists show every digit; the tables keep full precision."""
+
+
+def arm_metrics(arms: pd.DataFrame, arm: str, k: int, seed: int) -> dict[str, float]:
+    """`reader1/auc`, `reader1/kappa`, … on the test set and `validation/auc`, with `_low` and `_high` bounds.
+
+    `seed` −1 is the mean over seeds. Missing values have no entry.
+    """
+    rows = mean_over_seeds(arms) if seed == -1 else arms[arms["seed"] == seed]
+    rows = rows[(rows["arm"] == arm) & (rows["k"] == k) & (rows["group"] == "all")]
+    values, bounds = {}, {}
+    for row in records(rows):
+        name = _metric_name(row)
+        if name is None or is_missing(row["value"]):
+            continue
+        values[name] = round(float(row["value"]), METRIC_DIGITS)
+        for bound in ("low", "high"):
+            if not is_missing(row[bound]):
+                bounds[f"{name}_{bound}"] = round(float(row[bound]), METRIC_DIGITS)
+    return dict(sorted(values.items())) | dict(sorted(bounds.items()))
+
+
+def _metric_name(row: Row) -> str | None:
+    if row["split"] == "test":
+        return f"{row['reader']}/{row['metric']}"
+    if row["split"] == "validation" and row["reader"] == "reader1":
+        return f"validation/{row['metric']}"
+    return None
+
+
+def removal_metrics(removal_summary: pd.DataFrame, k: int) -> dict[str, float]:
+    """`removed/images` and `removed/fraction` of training images; 0 for the baseline."""
+    if k == 0:
+        return {"removed/images": 0.0, "removed/fraction": 0.0}
+    for row in records(removal_summary[removal_summary["k"] == k]):
+        return {"removed/images": float(row["removed"]), "removed/fraction": float(row["fraction"])}
+    return {}
+
+
+def headline_metrics(arms: pd.DataFrame, removal_summary: pd.DataFrame, chosen_k: int) -> dict[str, float]:
+    """Metrics of the audit's own run: the chosen arm's under the usual names, and every arm's by name.
+
+    `baseline/reader1/auc`, `chosen/reader1/auc`, `k0300/reader1/auc`, `k0300/class_matched/reader1/auc`;
+    `chosen/k`. Means over seeds, without bounds except for the usual names.
+    """
+    chosen_arm = "influence" if chosen_k else "baseline"
+    metrics = arm_metrics(arms, chosen_arm, chosen_k, -1) | removal_metrics(removal_summary, chosen_k)
+    metrics["chosen/k"] = float(chosen_k)
+    for name, value in _values_only(arm_metrics(arms, chosen_arm, chosen_k, -1)).items():
+        metrics[f"chosen/{name}"] = value
+    for arm, k in arm_keys(arms):
+        place = "baseline" if arm == "baseline" else f"k{k:04d}" if arm == "influence" else f"k{k:04d}/{arm}"
+        for name, value in _values_only(arm_metrics(arms, arm, k, -1)).items():
+            metrics[f"{place}/{name}"] = value
+    return metrics
+
+
+def _values_only(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if not name.endswith(("_low", "_high"))}
+
+
+def history_points(history: pd.DataFrame) -> list[tuple[str, float, int]]:
+    """(metric, value, epoch) of every finite entry of history.parquet: `epoch/train_loss`, `epoch/…`."""
+    points = []
+    for row in records(history.sort_values("epoch")):
+        for name, value in row.items():
+            if name != "epoch" and not is_missing(value):
+                points.append((f"epoch/{name}", float(value), int(row["epoch"])))
+    return points
+
+
+def described(headline: Headline, table: pd.DataFrame, *, chosen_k: int, confidence: str) -> str:
+    """The run's description in Markdown: verdict, reasons with intervals, and the comparison as a table.
+
+    The table holds bare values: MLflow's column is narrow, and the report has the intervals.
+    """
+    columns, against = result_columns(table), contrasts_present(table)
+    titles = ["arm", "k", "removed", *(column_title(name) for name in columns)]
+    titles += [f"Δ AUC, {arm_name(name)}" for name in against]
+    lines = [f"### {headline.title}", "", "\n\n".join(headline.sentences), ""]
+    lines += ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
+    for row in records(table):
+        chosen = row["k"] == chosen_k and row["arm"] == ("influence" if chosen_k else "baseline")
+        cells = [arm_name(row["arm"]), str(row["k"]), count(row["removed_images"])]
+        cells += [number(row[name], VALUE_DIGITS[name.rpartition("_")[2]]) for name in columns]
+        differences = [row[f"against_{name}"] for name in against]
+        cells += ["" if is_missing(value) else number(value, 3, signed=True) for value in differences]
+        lines.append("| " + " | ".join(f"**{cell}**" if chosen and cell else cell for cell in cells) + " |")
+    note = "Test set, means over seeds; bold: chosen on validation AUC; Δ: Reader 1 AUC of the influence arm "
+    note += (
+        f"minus the other's. {confidence} intervals are in the artifacts `report/index.html` and `tables/`."
+    )
+    return "\n".join([*lines, "", note])
+
+
+def listed_runs(arms: pd.DataFrame) -> list[tuple[str, int, int]]:
+    """Every trained (arm, k, seed), in reading order."""
+    trained = arms.loc[arms["seed"] >= 0, ["arm", "k", "seed"]].drop_duplicates()
+    runs = [(str(row["arm"]), int(row["k"]), int(row["seed"])) for row in records(trained)]
+    return sorted(runs, key=lambda run: (run[1], arm_order(run[0]), run[2]))
+
+
+def run_title(arm: str, k: int, seed: int) -> str:
+    """Name of an arm's run, short enough for the runs list: `baseline s0`, `k 300 influence s0`."""
+    return f"{arm_name(arm)} s{seed}" if k == 0 else f"k {k} {arm_name(arm)} s{seed}"
+
+
+def flat_params(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings as dotted keys, lists as text; MLflow keeps parameters as strings."""
+    params: dict[str, str] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            params |= flat_params(value, f"{name}.")
+        else:
+            params[name] = "" if value is None else str(value)
+    return params
+
+
+def named_tables(inputs: ReportInputs) -> list[tuple[str, pd.DataFrame]]:
+    """The audit's tables under the names they have in the run folder; absent ones are left out."""
+    named = {
+        "arms": inputs.arms, "comparisons": inputs.comparisons, "removal_summary": inputs.removal_summary,
+        "queries": inputs.queries, "influence": inputs.influence, "disagreement": inputs.disagreement,
+        "flagger_quality": inputs.flagger_quality, "confusion": inputs.confusion,
+    }  # fmt: skip
+    tables = [(name, frame) for name, frame in named.items() if frame is not None]
+    return tables + [(f"removals/k={k:04d}", frame) for k, frame in sorted(inputs.removals.items())]
+
+
+def validation_digest(manifest: pd.DataFrame) -> str:
+    """Digest of the validation visits and their labels: AUCs are comparable only where it agrees."""
+    rows = manifest[manifest["split"] == "validation"]
+    pairs = sorted({(str(row["visit_id"]), int(row["label"])) for row in rows.to_dict("records")})
+    return hashlib.sha256(repr(pairs).encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Importers of public data sets: their own published layout in, a trial folder out. No downloads."""

@@ -1,0 +1,143 @@
+"""The local Ray head and MLflow server: up on free ports, a job through them, down without harm to others."""
+
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import ModuleType
+
+import psutil
+import pytest
+import ray
+
+SCRIPT = Path(__file__).parents[2] / "deploy/local/services.py"
+PORTS = ("GRASP_RAY_PORT", "GRASP_RAY_DASHBOARD_PORT", "GRASP_RAY_AGENT_PORT", "GRASP_RAY_CLIENT_PORT",
+         "GRASP_RAY_MLFLOW_PORT")  # fmt: skip
+SEEN = "[sys.prefix, os.environ['GRASP_RAY_HOME'], os.environ['MLFLOW_TRACKING_URI']]"
+JOB = f"import json, os, sys; print(json.dumps({SEEN}))"
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A home of its own, and ports that were free a moment ago."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
+    free = {name: str(one.getsockname()[1]) for name, one in zip(PORTS, sockets, strict=True)}
+    for one in sockets:
+        one.close()
+    return {**os.environ, **free, "GRASP_RAY_HOME": str(tmp_path)}
+
+
+def services(action: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    script = [sys.executable, str(SCRIPT), action]
+    return subprocess.run(script, env=environment, capture_output=True, text=True, timeout=200, check=False)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_up_runs_a_job_and_down_ends_its_own_processes_only(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    try:
+        up = services("up", environment)
+        assert up.returncode == 0, up.stdout + up.stderr
+        assert "ray job submit" in up.stdout
+        assert services("status", environment).returncode == 0
+        assert "already running" in services("up", environment).stdout
+        pids = json.loads((tmp_path / ".service/pids.json").read_text())
+        processes = [psutil.Process(pid) for pid in pids.values()]
+        processes += [child for process in processes for child in process.children(recursive=True)]
+        assert len(processes) > 4
+
+        dashboard = f"http://127.0.0.1:{environment['GRASP_RAY_DASHBOARD_PORT']}"
+        ray_command = str(Path(sys.executable).parent / "ray")
+        submit = [ray_command, "job", "submit", "--address", dashboard, "--", "python", "-c", JOB]
+        done = subprocess.run(
+            submit,
+            env={**environment, "RAY_AUTH_MODE": "disabled"},
+            capture_output=True,
+            text=True,
+            timeout=150,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        said = next(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
+        mlflow = f"http://127.0.0.1:{environment['GRASP_RAY_MLFLOW_PORT']}"
+        assert said == [sys.prefix, str(tmp_path), mlflow]
+    finally:
+        down = services("down", environment)
+    assert down.returncode == 0
+    assert psutil.wait_procs(processes, timeout=10)[1] == []
+    assert services("status", environment).returncode == 1
+    assert sorted(path.name for path in (tmp_path / ".service").iterdir()) == ["mlflow.log", "ray.log"]
+    assert ray.get(ray.remote(num_cpus=0)(lambda: 7).remote()) == 7  # this session's Ray is another one
+
+
+# --- without starting anything ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> ModuleType:
+    for name in ("GRASP_RAY_HOME", *PORTS):
+        monkeypatch.setenv(name, environment[name])
+    spec = importlib.util.spec_from_file_location("local_services", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "local_services", loaded)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+@pytest.fixture
+def stranger(environment: dict[str, str]) -> Iterator[None]:
+    """Something else that answers where the dashboard should."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", int(environment["GRASP_RAY_DASHBOARD_PORT"])), Answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.usefixtures("stranger")
+def test_a_port_that_is_taken_is_named_and_nothing_is_started(
+    module: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert module.up(module.Ports()) == 2
+    assert "ray: something else answers" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_services_listen_on_loopback_only_and_at_the_ports_given(
+    module: ModuleType, environment: dict[str, str]
+) -> None:
+    mlflow, head = module.services(module.Ports(), "/short")
+    for option, address in [("--node-ip-address", head), ("--dashboard-host", head), ("--host", mlflow)]:
+        assert address.command[address.command.index(option) + 1] == "127.0.0.1"
+    for name in PORTS:
+        assert environment[name] in (mlflow if name == "GRASP_RAY_MLFLOW_PORT" else head).command
+
+
+def test_ids_of_processes_that_are_gone_count_for_nothing(
+    module: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = subprocess.Popen(["true"], start_new_session=True)
+    gone.wait()
+    module.STATE.mkdir()
+    module.PIDS.write_text(json.dumps({"ray": gone.pid}))
+    assert module.down() == 0
+    assert "nothing of ours" in capsys.readouterr().out
+    assert not module.PIDS.exists()

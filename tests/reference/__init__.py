@@ -1,0 +1,1 @@
+"""Slow oracles: results by definition, one backward pass per example."""
