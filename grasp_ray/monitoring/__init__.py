@@ -1,0 +1,1 @@
+"""What changes between two audits: arrivals, novelty, drift, flagged sets, and when retraining is due."""
