@@ -1,1 +1,1 @@
-"""Shortcut audits: does a trained model look at the lesion? Masking, location supervision, saliency. No Ray, no MLflow."""
+"""Shortcut audits: does a trained model look at the lesion? Masking, location supervision, saliency."""

@@ -1,1 +1,1 @@
-"""The review queue: what a dermatologist should look at, the decisions that come back, and what they change."""
+"""The review queue: what a dermatologist should look at, and the decisions that come back."""
