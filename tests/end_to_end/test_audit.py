@@ -1,8 +1,6 @@
 """One tiny audit from photos to MLflow, and what must hold of its files whatever the scores are."""
 
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,69 +11,14 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from sklearn.metrics import accuracy_score, cohen_kappa_score, roc_auc_score
 
-from grasp_ray.config import AuditConfig, parse_config
 from grasp_ray.errors import RunConflictError
 from grasp_ray.pipeline import audit as audit_module
 from grasp_ray.pipeline.audit import audit
 from grasp_ray.storage import Storage
 from grasp_ray.tracking.server import connect
-from tests.planted_run import TINY_MODEL
+from tests.tiny_audit import KS, Audited, tiny
 
 pytestmark = pytest.mark.timeout(900)  # two audits, on a machine that may be busy
-
-KS = (2, 4)
-
-
-def tiny(folder: Path, name: str, **changes: dict[str, Any]) -> AuditConfig:
-    """An audit of 24 visits with 3 photos each, in seconds; `changes` are merged into the sections."""
-    values: dict[str, dict[str, Any]] = {
-        "run": {"name": name, "root": f"{folder}/runs"},
-        "trial": {"uri": f"{folder}/trial", "image_side_px": 32},
-        "simulate": {"size": "tiny", "seed": 1},
-        "model": TINY_MODEL.model_dump(),
-        "train": {"epochs": 3, "replay_checkpoints": 2, "learning_rate": 1e-3, "num_workers": 1},
-        "influence": {"query_visits": "all"},  # whatever the network has learnt, there are queries
-        "prune": {"ks": KS, "controls": ["random"]},
-        "evaluate": {"bootstrap_draws": 100},
-        "cluster": {"actors": 1, "trainings": 1},
-    }
-    for section, change in changes.items():
-        values[section] = values.get(section, {}) | change
-    return parse_config(values, source="the test")
-
-
-@dataclass(frozen=True)
-class Audited:
-    config: AuditConfig
-    run: Storage
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.run.root)
-
-    def table(self, name: str) -> pd.DataFrame:
-        return self.run.read_table(f"{name}.parquet")
-
-    def times(self) -> dict[str, int]:
-        """When each file of the run was last written."""
-        files = [path for path in self.folder.rglob("*") if path.is_file()]
-        return {str(path.relative_to(self.folder)): path.stat().st_mtime_ns for path in files}
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder for trial, runs and MLflow; MLflow's process-wide settings are restored afterwards."""
-    before = dict(os.environ)
-    yield tmp_path_factory.mktemp("audit")
-    for name in set(os.environ) - set(before):
-        del os.environ[name]
-
-
-@pytest.fixture(scope="module")
-def audited(ray_session: None, home: Path) -> Audited:
-    config = tiny(home, "first")
-    audit(config)
-    return Audited(config, Storage.at(home / "runs" / "first"))
 
 
 @pytest.fixture(scope="module")
