@@ -12,6 +12,10 @@ REPOSITORY = Path(__file__).parents[1]
 # and tests compare what is computed in this process with what workers computed, to the bit.
 torch.set_num_threads(1)
 
+# What `. .service/environment` leaves in a shell: tests have servers of their own.
+for _name in ("MLFLOW_TRACKING_URI", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_API_SERVER_ADDRESS"):
+    os.environ.pop(_name, None)
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

@@ -2,9 +2,9 @@
 
     python deploy/local/services.py up | status | down
 
-`up` waits until both answer and prints how to submit a job. `down` ends exactly the processes that `up`
-started (their ids are in .service/pids.json), never another Ray on this machine. Two pairs of services live
-side by side under different GRASP_RAY_HOME folders and ports (`Ports`).
+`up` waits until both answer and prints how to submit a job; both ask for what access.py makes. `down` ends
+exactly the processes that `up` started (their ids are in .service/pids.json), never another Ray on this
+machine. Two pairs of services live side by side under different GRASP_RAY_HOME folders and ports (`Ports`).
 """
 
 import argparse
@@ -21,12 +21,15 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from access import Access
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 HOME = Path(os.environ.get("GRASP_RAY_HOME", REPOSITORY)).resolve()
 """Holds .service/ and mlflow/; relative run and trial folders of submitted jobs land here too."""
 STATE = HOME / ".service"
 PIDS = STATE / "pids.json"
 RAY_FOLDER = STATE / "ray_folder"
+ACCESS = Access(STATE, accounts=HOME / "mlflow" / "accounts.db")
 BIN = Path(sys.executable).parent
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 90.0
@@ -42,6 +45,16 @@ class Ports:
     agent: int = int(os.environ.get("GRASP_RAY_AGENT_PORT", "52365"))
     client: int = int(os.environ.get("GRASP_RAY_CLIENT_PORT", "10001"))
     mlflow: int = int(os.environ.get("GRASP_RAY_MLFLOW_PORT", "5000"))
+
+    @property
+    def dashboard_address(self) -> str:
+        """Where jobs are submitted."""
+        return f"http://{HOST}:{self.dashboard}"
+
+    @property
+    def mlflow_address(self) -> str:
+        """Where audits are logged."""
+        return f"http://{HOST}:{self.mlflow}"
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,7 @@ def services(ports: Ports, ray_folder: str) -> list[Service]:
         *(str(BIN / "mlflow"), "server", "--host", HOST, "--port", str(ports.mlflow), "--workers", "1"),
         *("--backend-store-uri", f"sqlite:///{HOME / 'mlflow' / 'mlflow.db'}"),
         *("--artifacts-destination", str(HOME / "mlflow" / "artifacts"), "--allowed-hosts", names),
+        *("--app-name", "basic-auth"),
     ]
     ray = [
         *(str(BIN / "ray"), "start", "--head", "--block", "--disable-usage-stats"),
@@ -70,8 +84,8 @@ def services(ports: Ports, ray_folder: str) -> list[Service]:
         *("--temp-dir", ray_folder),
     ]
     return [
-        Service("mlflow", tuple(mlflow), f"http://{HOST}:{ports.mlflow}/health"),
-        Service("ray", tuple(ray), f"http://{HOST}:{ports.dashboard}/api/version"),
+        Service("mlflow", tuple(mlflow), f"{ports.mlflow_address}/health"),
+        Service("ray", tuple(ray), f"{ports.dashboard_address}/api/version"),
     ]
 
 
@@ -81,12 +95,15 @@ def environment(ports: Ports) -> dict[str, str]:
         **os.environ,
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",  # `python` in a submitted job is this one
         "GRASP_RAY_HOME": str(HOME),  # relative run folders land here, not in a job's copy
-        "MLFLOW_TRACKING_URI": f"http://{HOST}:{ports.mlflow}",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "RAY_AUTH_MODE": "disabled",
         "RAY_USAGE_STATS_ENABLED": "0",
+        **_for_clients(ports),
     }
+
+
+def _for_clients(ports: Ports) -> dict[str, str]:
+    return ACCESS.for_clients(dashboard=ports.dashboard_address, mlflow=ports.mlflow_address)
 
 
 def up(ports: Ports) -> int:
@@ -102,7 +119,11 @@ def up(ports: Ports) -> int:
     STATE.mkdir(parents=True, exist_ok=True)
     (HOME / "mlflow").mkdir(exist_ok=True)
     RAY_FOLDER.write_text(ray_folder)
-    started = {service: _start(service, environment(ports)) for service in services(ports, ray_folder)}
+    ACCESS.make()
+    shell = ACCESS.write_environment(_for_clients(ports))
+    started = {
+        service: _start(service, _environment_of(service, ports)) for service in services(ports, ray_folder)
+    }
     PIDS.write_text(json.dumps({service.name: process.pid for service, process in started.items()}))
     for service, process in started.items():
         if not _wait_until_ready(service, process):
@@ -110,12 +131,13 @@ def up(ports: Ports) -> int:
             down()
             return 1
         print(f"{service.name:7} ready at {service.ready_url.rsplit('/', 1)[0].removesuffix('/api')}")
-    address = f"http://{HOST}:{ports.dashboard}"
+    where = _shown(shell)
     print(
-        "\nSubmit an audit:\n"
-        f"  RAY_AUTH_MODE=disabled .venv/bin/ray job submit --address {address} --working-dir . -- \\\n"
+        f"\nSubmit an audit, after `. {where}` (the addresses, Ray's token, MLflow's account):\n"
+        "  .venv/bin/ray job submit --working-dir . -- \\\n"
         "    python jobs/audit.py conf/demo.yaml 'prune.ks=[10,20]'\n"
-        f"Compare arms:  http://{HOST}:{ports.mlflow}\nStop both:     make stop"
+        f"Compare arms:  {ports.mlflow_address} (admin; the password is in {where.parent}/mlflow_password)\n"
+        "Stop both:     make stop"
     )
     return 0
 
@@ -140,6 +162,16 @@ def status(ports: Ports) -> int:
         healthy &= answers
         print(f"{service.name:7} {'answers' if answers else 'does not answer'} at {service.ready_url}")
     return 0 if healthy else 1
+
+
+def _environment_of(service: Service, ports: Ports) -> dict[str, str]:
+    """Jobs inherit Ray's environment, so what only MLflow's server needs is not in it."""
+    return environment(ports) | (ACCESS.for_services() if service.name == "mlflow" else {})
+
+
+def _shown(path: Path) -> Path:
+    """As short as it can be typed from the project's folder."""
+    return path.relative_to(REPOSITORY) if path.is_relative_to(REPOSITORY) else path
 
 
 def _log_file(service: Service) -> Path:
@@ -169,9 +201,14 @@ def _wait_until_ready(service: Service, process: "subprocess.Popen[bytes]") -> b
 
 
 def _answers(url: str) -> bool:
+    token = ACCESS.token()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        with urllib.request.urlopen(url, timeout=2) as response:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=2) as response:
             return bool(response.status == 200)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code in (401, 403)  # somebody is there, and keeps us out
     except (urllib.error.URLError, OSError):
         return False
 

@@ -15,29 +15,36 @@ from grasp_ray.errors import ConfigError
 from grasp_ray.storage import Storage, masked
 from grasp_ray.tracking.settings import TrackSettings
 
+SERVER_VARIABLE = "MLFLOW_TRACKING_URI"
 LOCAL_FOLDER = "mlflow"
 """Beside the runs' root: mlflow.db and artifacts/ when no server is named."""
 
 
 def tracking_uri(settings: TrackSettings, runs_root: str = "runs") -> str:
-    """`track.uri`, or the sqlite database in mlflow/ beside `runs_root` when it is empty.
+    """`track.uri`; when it is empty MLFLOW_TRACKING_URI, or else the database in mlflow/ beside `runs_root`.
 
     Raises `ConfigError` for a bucket without a server (a database cannot live there) and for a file store,
     which MLflow no longer writes.
     """
-    if not settings.uri:
+    named = _named(settings)
+    if not named:
         return f"sqlite:///{_local_folder(runs_root)}/mlflow.db"
-    if not re.match(r"(https?|sqlite|postgresql|mysql|mssql)(\+\w+)?://", settings.uri):
+    if not re.match(r"(https?|sqlite|postgresql|mysql|mssql)(\+\w+)?://", named):
+        source = "track.uri" if settings.uri else SERVER_VARIABLE
         raise ConfigError(
-            f"track.uri={settings.uri} is no tracking server: write http://host:port or "
+            f"{source}={masked(named)} is no tracking server: write http://host:port or "
             "sqlite:////absolute/path/mlflow.db, or leave it empty."
         )
-    return settings.uri
+    return named
+
+
+def _named(settings: TrackSettings) -> str:
+    return settings.uri or os.environ.get(SERVER_VARIABLE, "")
 
 
 def artifact_location(settings: TrackSettings, runs_root: str) -> str | None:
     """Where a new experiment keeps its artifacts: beside the local database; a server decides for itself."""
-    return None if settings.uri else (_local_folder(runs_root) / "artifacts").as_uri()
+    return None if _named(settings) else (_local_folder(runs_root) / "artifacts").as_uri()
 
 
 def _local_folder(runs_root: str) -> Path:
@@ -106,7 +113,7 @@ def connect(settings: TrackSettings, runs_root: str) -> MlflowClient:
     for chatty in ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry.abstract_store"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     uri = tracking_uri(settings, runs_root)
-    if not settings.uri:
+    if not _named(settings):
         _local_folder(runs_root).mkdir(parents=True, exist_ok=True)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 

@@ -12,8 +12,9 @@ class TrackSettings(Settings):
     """Log the audit to MLflow; off, the run folder and its report are all there is."""
 
     uri: str = ""
-    """Tracking server (http://host:port) or database (sqlite:////folder/mlflow.db). Empty: a database in
-    mlflow/ beside the runs' root, with artifacts in mlflow/artifacts."""
+    """Tracking server (http://host:port) or database (sqlite:////folder/mlflow.db). Empty: the one
+    that MLFLOW_TRACKING_URI names, or else a database in mlflow/ beside the runs' root, with artifacts in
+    mlflow/artifacts."""
 
     experiment: str = Field(default="grasp_ray", min_length=1)
     """MLflow experiment; audits that should be compared share one."""

@@ -1,4 +1,4 @@
-"""The local Ray head and MLflow server: up on free ports, a job through them, down without harm to others."""
+"""The local Ray head and MLflow server: up on free ports, closed to strangers, down without harm to any."""
 
 import importlib.util
 import json
@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,11 +18,17 @@ import psutil
 import pytest
 import ray
 
+SECRETS = ("ray_token", "mlflow_password", "mlflow_key", "mlflow_auth.ini")
 SCRIPT = Path(__file__).parents[2] / "deploy/local/services.py"
 PORTS = ("GRASP_RAY_PORT", "GRASP_RAY_DASHBOARD_PORT", "GRASP_RAY_AGENT_PORT", "GRASP_RAY_CLIENT_PORT",
          "GRASP_RAY_MLFLOW_PORT")  # fmt: skip
-SEEN = "[sys.prefix, os.environ['GRASP_RAY_HOME'], os.environ['MLFLOW_TRACKING_URI']]"
-JOB = f"import json, os, sys; print(json.dumps({SEEN}))"
+JOB = """
+import json, os, sys
+from grasp_ray.tracking.server import connect
+from grasp_ray.tracking.settings import TrackSettings
+connect(TrackSettings(), "runs").create_experiment("by-a-job")  # with the account that it inherits
+print(json.dumps([sys.prefix, os.environ["GRASP_RAY_HOME"], os.environ["MLFLOW_TRACKING_URI"]]))
+"""
 
 
 @pytest.fixture
@@ -33,12 +41,21 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, **free, "GRASP_RAY_HOME": str(tmp_path)}
 
 
+def refused(url: str) -> int:
+    """The status with which a request without credentials is refused."""
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        urllib.request.urlopen(url, timeout=10)
+    refusal.value.close()
+    return refusal.value.code
+
+
 def services(action: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     script = [sys.executable, str(SCRIPT), action]
     return subprocess.run(script, env=environment, capture_output=True, text=True, timeout=200, check=False)
 
 
 @pytest.mark.usefixtures("ray_session")
+@pytest.mark.timeout(600)
 def test_up_runs_a_job_and_down_ends_its_own_processes_only(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -54,26 +71,35 @@ def test_up_runs_a_job_and_down_ends_its_own_processes_only(
         assert len(processes) > 4
 
         dashboard = f"http://127.0.0.1:{environment['GRASP_RAY_DASHBOARD_PORT']}"
-        ray_command = str(Path(sys.executable).parent / "ray")
-        submit = [ray_command, "job", "submit", "--address", dashboard, "--", "python", "-c", JOB]
+        mlflow = f"http://127.0.0.1:{environment['GRASP_RAY_MLFLOW_PORT']}"
+        assert refused(f"{dashboard}/api/jobs/") == 401
+        assert refused(f"{mlflow}/api/2.0/mlflow/experiments/search?max_results=9") == 401
+
+        shell = f'. {tmp_path}/.service/environment && exec "$@"'
+        submit = [str(Path(sys.executable).parent / "ray"), "job", "submit", "--", "python", "-c", JOB]
         done = subprocess.run(
-            submit,
-            env={**environment, "RAY_AUTH_MODE": "disabled"},
+            ["sh", "-c", shell, "sh", *submit],
+            env=environment,
             capture_output=True,
             text=True,
-            timeout=150,
+            timeout=200,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         said = next(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
-        mlflow = f"http://127.0.0.1:{environment['GRASP_RAY_MLFLOW_PORT']}"
         assert said == [sys.prefix, str(tmp_path), mlflow]
     finally:
         down = services("down", environment)
     assert down.returncode == 0
     assert psutil.wait_procs(processes, timeout=10)[1] == []
     assert services("status", environment).returncode == 1
-    assert sorted(path.name for path in (tmp_path / ".service").iterdir()) == ["mlflow.log", "ray.log"]
+    left = {path.name: path for path in (tmp_path / ".service").iterdir()}
+    assert left.keys() == {"mlflow.log", "ray.log", "environment", *SECRETS}
+    assert {left[name].stat().st_mode & 0o777 for name in ("environment", *SECRETS)} == {0o600}
+    said_aloud = (
+        up.stdout + done.stdout + done.stderr + left["mlflow.log"].read_text() + left["ray.log"].read_text()
+    )
+    assert [name for name in SECRETS if left[name].read_text() in said_aloud] == []
     assert ray.get(ray.remote(num_cpus=0)(lambda: 7).remote()) == 7  # this session's Ray is another one
 
 
@@ -89,6 +115,7 @@ def module(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> Modu
     assert spec.loader is not None
     loaded = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "local_services", loaded)
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))  # as for a script that is run
     spec.loader.exec_module(loaded)
     return loaded
 

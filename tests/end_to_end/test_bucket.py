@@ -46,5 +46,7 @@ def test_an_audit_in_a_bucket_equals_the_local_one(audited: Audited, bucket: str
         there = run.read_table(f"{name}.parquet")
         pd.testing.assert_frame_equal(there, audited.table(name), check_exact=True, obj=name)
     assert b"<html" in run.read_bytes("report/index.html")
-    assert os.listdir(tmp_path) == ["bucket.yaml"]  # nothing of the run lies beside the job
+    assert [path.name for path in tmp_path.iterdir()] == [
+        "bucket.yaml"
+    ]  # nothing of the run lies beside the job
     assert SECRET_KEY not in done.stdout + done.stderr + run.read_bytes("run.json").decode()
