@@ -57,6 +57,37 @@ class ArtefactSettings(Settings):
         return self
 
 
+class ArrivalSettings(Settings):
+    """A trial that grows week by week; `week` is the one it is written as of, and may only go up."""
+
+    week: NonNegativeInt = 0
+    """Visits that arrived up to this week are written."""
+
+    weeks: PositiveInt = 8
+    """Weeks over which visits arrive after week 0."""
+
+    first_share: float = Field(default=0.6, gt=0, lt=1)
+    """Share of all visits that are there in week 0, when the trial is first audited."""
+
+    second_reading_after_weeks: NonNegativeInt = 1
+    """Weeks between a visit's arrival and Reader 2's score of it."""
+
+    lamp_site: str = "site-2"
+    """Site that gets a warm lamp."""
+
+    lamp_from_week: PositiveInt | None = None
+    """All photos of visits that arrive there from this week on are taken under it; empty: never."""
+
+    lenient_reader: Literal[1, 2] = 2
+    """Reader who turns lenient."""
+
+    lenient_from_week: PositiveInt | None = None
+    """Scores that the reader gives from this week on are lowered; empty: never."""
+
+    leniency: float = Field(default=0.7, gt=0, le=1)
+    """What a lenient PASI is of the reader's usual one."""
+
+
 class SimulateSettings(Settings):
     """The simulated trial; the same settings yield the same bytes on every run and machine layout."""
 
@@ -83,6 +114,9 @@ class SimulateSettings(Settings):
 
     artefacts: ArtefactSettings = Field(default_factory=ArtefactSettings)
     """Planted capture artefacts."""
+
+    arrivals: ArrivalSettings | None = None
+    """When given, the trial grows: run jobs/simulate.py again with a later `simulate.arrivals.week`."""
 
     @model_validator(mode="after")
     def _shares_sum_to_one(self) -> "SimulateSettings":
