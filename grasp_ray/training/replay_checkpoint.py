@@ -7,6 +7,7 @@ Files of one checkpoint: weights, exp_avg and exp_avg_sq (.safetensors), and rep
 
 import hashlib
 import importlib.metadata
+import os
 import re
 import subprocess
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from grasp_ray.storage import Storage
 
 TENSOR_GROUPS = ("weights", "exp_avg", "exp_avg_sq")
 RECORD = "replay.json"
+CHECKOUT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,14 +141,16 @@ def package_versions() -> dict[str, str]:
 
 
 def git_commit() -> str:
-    """Commit of the checkout this package lies in, with '+changes' when it differs; '' outside one."""
-    checkout = Path(__file__).parents[2]
-    if not (checkout / ".git").exists():
-        return ""
+    """Commit of the checkout this package lies in, with '+changes' when it differs.
+
+    Outside a checkout what GRASP_RAY_COMMIT says (a container image sets it), or ''.
+    """
+    if not (CHECKOUT / ".git").exists():
+        return os.environ.get("GRASP_RAY_COMMIT", "")
     try:
         described = subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"],
-            cwd=checkout,
+            cwd=CHECKOUT,
             capture_output=True,
             text=True,
             check=True,

@@ -5,7 +5,11 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[2]
 
 
-def pinned(file: str = "constraints.txt") -> dict[str, str]:
+def pinned() -> dict[str, str]:
     """Version by package name in lower case; a line that pins no exact version is an error."""
-    lines = [line for line in (PROJECT / file).read_text().splitlines() if line and not line.startswith("#")]
+    lines = [
+        line
+        for line in (PROJECT / "constraints.txt").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
     return {name.lower(): version for name, version in (line.split("==") for line in lines)}

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from grasp_ray.training import replay_checkpoint
 from tests.deploy.pins import pinned
 
 PROJECT = Path(__file__).parents[2]
 RECIPE = (PROJECT / "deploy/container/Dockerfile").read_text()
 INSTRUCTIONS = re.sub(r"\\\n\s*", "", RECIPE).splitlines()
-SERVER = "deploy/container/mlflow_server.txt"
 IGNORE_RULES = (PROJECT / ".dockerignore").read_text().splitlines()[1:]
 
 
@@ -29,21 +29,24 @@ def test_the_python_is_exact_and_the_projects() -> None:
 
 def test_every_package_is_pinned_and_comes_from_the_users_own_index() -> None:
     (install,) = [line for line in of_kind("RUN") if "pip install" in line]
-    assert f"--constraint constraints.txt --requirement {SERVER} --editable ." in re.sub(" +", " ", install)
+    assert "--constraint constraints.txt --editable '.[server]'" in re.sub(" +", " ", install)
+    assert {"flask-wtf", "psycopg-binary", "boto3"} <= pinned().keys()
     assert "index" not in RECIPE
     assert "http" not in RECIPE
 
 
-def test_the_servers_packages_contradict_no_constraint() -> None:
-    constraints, server = pinned(), pinned(SERVER)
-    assert {"flask-wtf", "psycopg", "boto3"} <= server.keys()
-    assert [name for name in server.keys() & constraints.keys() if server[name] != constraints[name]] == []
+def test_runs_in_the_image_name_the_commit_it_was_built_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert of_kind("ARG") == ['commit=""']
+    assert "GRASP_RAY_COMMIT=$commit" in INSTRUCTIONS[-1]
+    monkeypatch.setenv("GRASP_RAY_COMMIT", "abc")
+    monkeypatch.setattr(replay_checkpoint, "CHECKOUT", Path("/nowhere"))
+    assert replay_checkpoint.git_commit() == "abc"
 
 
 def test_it_runs_without_root() -> None:
     assert of_kind("USER") == ["1000:1000"]
     afterwards = INSTRUCTIONS[INSTRUCTIONS.index("USER 1000:1000") + 1 :]
-    assert {line.partition(" ")[0] for line in afterwards if line} == {"ENV"}
+    assert {line.partition(" ")[0] for line in afterwards if line} == {"ARG", "ENV"}
 
 
 @pytest.mark.parametrize("source", [name for line in of_kind("COPY") for name in line.split()[:-1]])
