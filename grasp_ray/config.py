@@ -15,6 +15,7 @@ from grasp_ray.evaluation.settings import EvaluateSettings
 from grasp_ray.influence.index_settings import IndexSettings
 from grasp_ray.influence.settings import InfluenceSettings
 from grasp_ray.mil.settings import ModelSettings
+from grasp_ray.monitoring.settings import PredictSettings
 from grasp_ray.on_ray.cluster import ClusterSettings
 from grasp_ray.pruning.settings import PruneSettings
 from grasp_ray.report.settings import ReportSettings
@@ -49,6 +50,7 @@ class AuditConfig(Settings):
     index: IndexSettings = IndexSettings()
     prune: PruneSettings = PruneSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    predict: PredictSettings = PredictSettings()
     report: ReportSettings = ReportSettings()
     track: TrackSettings = TrackSettings()
     cluster: ClusterSettings = ClusterSettings()

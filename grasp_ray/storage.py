@@ -114,6 +114,10 @@ class Storage:
                 raise StorageError(f"{name!r} leaves {self.root} through a symbolic link.")
         return joined
 
+    def full_path(self, name: str) -> str:
+        """`name` as the file system spells it, for calls on many files at once."""
+        return self._full(name)
+
     def _full(self, name: str) -> str:
         return f"{self.filesystem_path}/{self._inside(name)}"
 

@@ -24,6 +24,8 @@ class MILOutput:
     """Weight of each instance; 0 where absent."""
     embedding_BD: Float[Tensor, "B D"]
     """Projected embeddings of the present images."""
+    z_VD: Float[Tensor, "V D"]
+    """Pooled embedding of each visit, z = Σ a_i h_i."""
 
 
 class MILModel(nn.Module):
@@ -87,7 +89,7 @@ class MILModel(nn.Module):
         assert int(presence_VN.sum()) == images_BCHW.shape[0], "one image per present slot"
         embedding_BD = self.embed(images_BCHW)
         z_VD, attention_VN = self.attend(embedding_BD, presence_VN)
-        return MILOutput(self.head(z_VD), attention_VN, embedding_BD)
+        return MILOutput(self.head(z_VD), attention_VN, embedding_BD, z_VD)
 
 
 def build_model(settings: ModelSettings, *, image_side_px: int, seed: int) -> MILModel:

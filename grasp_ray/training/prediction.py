@@ -15,12 +15,14 @@ from grasp_ray.trial.bags import BagBatch
 
 @dataclass(frozen=True)
 class Prediction:
-    """Two frames whose rows carry ids."""
+    """Frames whose rows carry ids."""
 
     predictions: pd.DataFrame
     """visit_id, probability_0 … probability_{K−1} (sum 1), predicted (the likeliest; on a tie the lowest)."""
     attention: pd.DataFrame
     """image_id, visit_id, attention (over a visit's present photos; sums to 1 with `pre_softmax`)."""
+    embeddings: pd.DataFrame
+    """visit_id, embedding: z = Σ a_i h_i of the visit, a list of D float32."""
 
 
 @torch.inference_mode()
@@ -53,4 +55,5 @@ def predict_bags(model: MILModel, batch: BagBatch) -> Prediction:
             "attention": output.attention_VN[presence_VN].double().cpu().numpy(),
         }
     )
-    return Prediction(predictions, attention)
+    embeddings = pd.DataFrame({"visit_id": batch.visit_ids, "embedding": list(output.z_VD.cpu().numpy())})
+    return Prediction(predictions, attention, embeddings)

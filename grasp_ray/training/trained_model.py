@@ -45,11 +45,16 @@ def save_trained_model(arm: Storage, weights: dict[str, Tensor], record: Trained
     arm.write_json(RECORD, asdict(record))
 
 
-def load_trained_model(arm: Storage) -> TrainedModel:
-    """Rebuild the model of an arm's folder; `StorageError` when the arm was not trained."""
+def load_record(arm: Storage) -> TrainedModelRecord:
+    """model.json of an arm's folder; `StorageError` when the arm was not trained."""
     if not arm.exists(RECORD):
         raise StorageError(f"{arm.root} holds no trained model ({RECORD} is missing): train this arm first.")
-    record = TrainedModelRecord(**arm.read_json(RECORD))
+    return TrainedModelRecord(**arm.read_json(RECORD))
+
+
+def load_trained_model(arm: Storage) -> TrainedModel:
+    """Rebuild the model of an arm's folder; `StorageError` when the arm was not trained."""
+    record = load_record(arm)
     settings = ModelSettings.model_validate(record.model)
     untrained = settings.model_copy(update={"weights": "none"})  # the weights below replace them all
     model = build_model(untrained, image_side_px=record.image_side_px, seed=0)
