@@ -1,4 +1,4 @@
-"""MLflow as deploy/kubernetes runs it, on loopback: accounts, tables in PostgreSQL, artifacts in an object store."""
+"""MLflow as deploy/kubernetes runs it, on loopback: accounts, tables in PostgreSQL, artifacts in a bucket."""
 
 import os
 import pwd
