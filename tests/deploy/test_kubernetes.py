@@ -117,7 +117,7 @@ def test_the_head_has_no_gpu_and_a_worker_those_of_the_papers_recipe() -> None:
 
 
 def test_jobs_wait_for_a_slot_that_only_gpu_workers_have() -> None:
-    wanted = [only("RayJob")["spec"]["entrypointResources"], environment("submit")["AUDIT_RESOURCES"]]
+    wanted = [only("RayJob")["spec"]["entrypointResources"], environment("submit")["JOB_RESOURCES"]]
     for resource, amount in (item for text in wanted for item in json.loads(text).items()):
         assert node_types()["a100"]["resources"][resource] == amount
         assert resource not in node_types()["headgroup"]["resources"]

@@ -1,16 +1,17 @@
 #!/bin/sh
-# Submit an audit as Ray job and run folder audit-<date> (UTC), follow its log, and end as it ends:
+# Submit a job as Ray job and run folder <job>-<date> (UTC), follow its log, and end as it ends:
 #
-#   RAY_API_SERVER_ADDRESS=http://127.0.0.1:8265 deploy/schedule/submit_audit.sh conf/paper.yaml key=value …
+#   deploy/schedule/submit_job.sh reaudit conf/paper.yaml key=value …      # or audit; after `. .service/environment`
 #
 # Called again on the same day it follows a job that waits or runs, leaves one that succeeded, and submits one that
-# failed or was stopped anew, which continues its run folder. AUDIT_RESOURCES asks Ray for a place for the driver.
+# failed or was stopped anew, which continues its run folder. JOB_RESOURCES asks Ray for a place for the driver.
 set -eu
 
 project=$(cd "$(dirname "$0")/../.." && pwd)
-config=$1
-shift
-name=audit-$(date -u +%F)
+job=$1
+config=$2
+shift 2
+name=$job-$(date -u +%F)
 
 case $(ray job status "$name" 2>&1 || true) in
 *"'$name': PENDING"* | *"'$name': RUNNING"*)
@@ -29,6 +30,6 @@ case $(ray job status "$name" 2>&1 || true) in
     ;;
 esac
 
-exec ray job submit --submission-id "$name" ${AUDIT_RESOURCES:+--entrypoint-resources "$AUDIT_RESOURCES"} \
+exec ray job submit --submission-id "$name" ${JOB_RESOURCES:+--entrypoint-resources "$JOB_RESOURCES"} \
     --runtime-env-json '{"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "20"}}' \
-    -- python "$project/jobs/audit.py" "$project/$config" "run.name=$name" "$@"
+    -- python "$project/jobs/$job.py" "$project/$config" "run.name=$name" "$@"
