@@ -19,6 +19,7 @@ from grasp_ray.monitoring.settings import PredictSettings
 from grasp_ray.on_ray.cluster import ClusterSettings
 from grasp_ray.pruning.settings import PruneSettings
 from grasp_ray.report.settings import ReportSettings
+from grasp_ray.review.settings import ReviewSettings
 from grasp_ray.settings import Settings
 from grasp_ray.storage import Storage
 from grasp_ray.tracking.settings import TrackSettings
@@ -51,6 +52,7 @@ class AuditConfig(Settings):
     prune: PruneSettings = PruneSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     predict: PredictSettings = PredictSettings()
+    review: ReviewSettings = ReviewSettings()
     report: ReportSettings = ReportSettings()
     track: TrackSettings = TrackSettings()
     cluster: ClusterSettings = ClusterSettings()

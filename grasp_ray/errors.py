@@ -24,6 +24,10 @@ class RunConflictError(GraspRayError):
     """A run folder holds results that were made under other settings."""
 
 
+class LedgerError(GraspRayError):
+    """The ledger of review decisions was changed, renamed or cut; nothing is read from it or added to it."""
+
+
 class NumericalError(GraspRayError):
     """A loss, gradient or score is not finite; names the first visit or image concerned."""
 

@@ -31,6 +31,15 @@ def job_parser(description: str | None) -> JobParser:
     return JobParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
+def config_parser(parser: JobParser) -> JobParser:
+    """Add what a config is made of: `config`, and `overrides` behind it."""
+    parser.add_argument("config", help="YAML file, such as conf/demo.yaml")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help="such as train.epochs=5"
+    )
+    return parser
+
+
 def run_job(
     step: Step,
     *,
@@ -42,12 +51,7 @@ def run_job(
 
     `needs` refuses a config whose inputs are not there, before Ray is started.
     """
-    parser = job_parser(description)
-    parser.add_argument("config", help="YAML file, such as conf/demo.yaml")
-    parser.add_argument(
-        "overrides", nargs="*", default=[], metavar="key=value", help="such as train.epochs=5"
-    )
-    parsed = parser.parse_args(arguments)
+    parsed = config_parser(job_parser(description)).parse_args(arguments)
 
     def work() -> None:
         config = load_config(parsed.config, parsed.overrides)

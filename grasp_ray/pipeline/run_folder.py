@@ -8,6 +8,8 @@ runs/<name>/run.json             resolved config, versions, commit, seeds, orien
             removals/k=0300.parquet, removal_summary.parquet
             arms.parquet, comparisons.parquet, confusion.parquet, disagreement.parquet, …
             report/index.html
+            decisions.parquet    review decisions in force when the manifest was frozen, if any
+            review/queue.csv, review/index.html   what a dermatologist should look at
 """
 
 import hashlib
@@ -44,6 +46,10 @@ FLAGGER_QUALITY = "flagger_quality.parquet"
 CHOICE = "choice.json"
 RUN_RECORD = "run.json"
 REPORT = "report/index.html"
+DECISIONS = "decisions.parquet"
+REVIEW_QUEUE = "review/queue.parquet"
+REVIEW_SHOWN = "review/shown.parquet"
+REVIEW_PAGE = "review/index.html"
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,16 @@ class RunFolder:
     def manifest(self) -> pd.DataFrame:
         """The frozen manifest."""
         return self.table(MANIFEST, "train")
+
+    def result(self, name: str, made_by: str) -> Any:
+        """One of the results in run.json; a missing one names the job that makes it."""
+        record = self.storage.read_json(RUN_RECORD) if self.storage.exists(RUN_RECORD) else {"results": {}}
+        if name not in record["results"]:
+            raise StorageError(
+                f"{self.storage.uri(RUN_RECORD)} holds no {name!r}: run jobs/{made_by}.py with the same "
+                "config first."
+            )
+        return record["results"][name]
 
     def arm(self, name: ArmName) -> Storage:
         """The storage of one arm."""

@@ -57,6 +57,11 @@ _RUN_FIELDS = ("name", "started", "updated", "git_commit", "orientation", "versi
 
 def render_page(inputs: ReportInputs) -> str:
     """The whole report as HTML. Sections whose table is absent or empty are left out."""
+    return template("page.html").render(**_context(inputs), style=page_style())
+
+
+def template(name: str) -> jinja2.Template:
+    """A template of this room; everything put into it is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),
         autoescape=True,
@@ -67,8 +72,12 @@ def render_page(inputs: ReportInputs) -> str:
     environment.filters.update(
         number=formats.number, percent=formats.percent, count=formats.count, scientific=formats.scientific
     )
-    page = environment.get_template("page.html")
-    return page.render(**_context(inputs), style=(_FOLDER / "page.css").read_text(encoding="utf-8"))
+    return environment.get_template(name)
+
+
+def page_style() -> str:
+    """The pages' CSS."""
+    return (_FOLDER / "page.css").read_text(encoding="utf-8")
 
 
 def report_figures(inputs: ReportInputs) -> dict[str, Picture]:

@@ -16,7 +16,6 @@ from grasp_ray.errors import RunConflictError, TrialError
 from grasp_ray.storage import Storage
 from grasp_ray.trial.schema import (
     ARTEFACT_PREFIX,
-    BOX_COLUMNS,
     IMAGE_COLUMNS,
     MANIFEST_COLUMNS,
     VISIT_COLUMNS,
@@ -68,14 +67,13 @@ def build_manifest(tables: TrialTables, settings: TrialSettings) -> pd.DataFrame
 
 
 def _in_schema(joined: pd.DataFrame) -> pd.DataFrame:
-    """Exactly the manifest's columns, in its order and types; missing ones filled with NA."""
-    boxes = [name for name in BOX_COLUMNS if name in joined]
+    """Exactly the manifest's columns, in its order and types; missing ones are NA, optional ones left out."""
     flags = sorted(str(name) for name in joined.columns if str(name).startswith(ARTEFACT_PREFIX))
     columns: dict[str, pd.Series] = {}
     for rule in MANIFEST_COLUMNS:
         names = flags if rule.name.startswith(ARTEFACT_PREFIX) else [rule.name]
         for name in names:
-            if name in BOX_COLUMNS and name not in boxes:
+            if rule.presence == "optional" and name not in joined:
                 continue
             cells = joined[name] if name in joined else pd.Series(pd.NA, index=joined.index, dtype="object")
             columns[name] = cells.astype(_dtype(name, rule.kind))

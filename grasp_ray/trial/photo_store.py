@@ -52,7 +52,7 @@ def write_photo_shard(
         _refuse_other_shard(run, name, index, rows, side_px)
         return _problems(index)
     photos = np.zeros((int(rows["photo_row"].max()) + 1, side_px, side_px, 3), dtype=np.uint8)
-    contents = _PhotoFiles(trial, rows)
+    contents = PhotoFiles(trial, rows)
     entries = [_decode_into(photos, row, contents, settings) for row in rows.to_dict("records")]
     index = pd.DataFrame(entries)
     run.write_array(f"{name}.npy", photos)
@@ -60,10 +60,11 @@ def write_photo_shard(
     return _problems(index)
 
 
-class _PhotoFiles:
-    """Bytes of a shard's photos: from files under the photos root, or from images.parquet."""
+class PhotoFiles:
+    """Bytes of the trial's photos: from files under the photos root, or from images.parquet."""
 
     def __init__(self, trial: Storage, rows: pd.DataFrame):
+        """`rows`: image_id and path of the photos that will be read."""
         self._root = photos_storage(trial)
         in_table = rows.loc[rows["path"].isna(), "image_id"]
         self._in_table = image_bytes(trial, set(in_table)) if len(in_table) else {}
@@ -83,7 +84,7 @@ class _PhotoFiles:
 
 
 def _decode_into(
-    photos: UInt8[np.ndarray, "n H W 3"], row: dict[Any, Any], files: _PhotoFiles, settings: TrialSettings
+    photos: UInt8[np.ndarray, "n H W 3"], row: dict[Any, Any], files: PhotoFiles, settings: TrialSettings
 ) -> dict[str, Any]:
     """Fill the photo's row of `photos` and return its index entry."""
     entry = {

@@ -65,6 +65,21 @@ def decode_photo_with_size(content: bytes, image_side_px: int, max_megapixels: f
     return DecodedPhoto(np.asarray(small, dtype=np.uint8).copy(), width_px, height_px)
 
 
+def decode_for_display(
+    content: bytes, longest_side_px: int, max_megapixels: float
+) -> UInt8[np.ndarray, "H W 3"]:
+    """RGB pixels of a photo file for people: upright, in its own proportions, within `longest_side_px`.
+
+    Errors as `decode_photo`.
+    """
+    with _ReasonsNamed(), _opened(content) as image:
+        _refuse_oversized(*image.size, max_megapixels)
+        image.draft(None, (DRAFT_OVERSAMPLING * longest_side_px,) * 2)  # acts on JPEG only
+        small = _rgb(_upright(image)[0])
+        small.thumbnail((longest_side_px, longest_side_px), Image.Resampling.LANCZOS)
+        return np.asarray(small, dtype=np.uint8).copy()
+
+
 def decode_full_photo(content: bytes, max_megapixels: float) -> UInt8[np.ndarray, "H W 3"]:
     """RGB pixels of a photo file, upright, at its own size; errors as `decode_photo`."""
     with _ReasonsNamed(), _opened(content) as image:

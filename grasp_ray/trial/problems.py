@@ -18,7 +18,7 @@ def problem_frame(problems: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return frame.astype({name: "Int64" if name == "row" else "str" for name in names})
 
 
-def raise_if_any(problems: pd.DataFrame) -> None:
+def raise_if_any(problems: pd.DataFrame, *, of: str = "the trial has") -> None:
     """Raise `TrialError` that gives the number of problems and lists the first 20; none, no error."""
     if problems.empty:
         return
@@ -27,7 +27,7 @@ def raise_if_any(problems: pd.DataFrame) -> None:
     if more:
         lines.append(f"… and {more} more")
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    raise TrialError(f"the trial has {count}:\n  " + "\n  ".join(lines))
+    raise TrialError(f"{of} {count}:\n  " + "\n  ".join(lines))
 
 
 def describe(problem: Mapping[Any, Any]) -> str:

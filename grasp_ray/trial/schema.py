@@ -109,6 +109,19 @@ MANIFEST_COLUMNS = (
     Column("box_bottom_px", "number", "optional", "Likewise"),
     Column("artefact_<name>", "integer", "optional", "Artefact flags as in the images table"),
     Column(
+        "decision_ids",
+        "text",
+        "optional",
+        "Review decisions in force about the visit or its photos, comma-separated; missing where none is",
+    ),
+    Column(
+        "label_before",
+        "integer",
+        "optional",
+        "Class by reader 1 that a decision's new PASI took the place of",
+    ),
+    Column("pasi_before", "number", "optional", "PASI by reader 1 that it took the place of"),
+    Column(
         "photo_shard", "integer", "always", "Number of the photo store's file that holds the decoded photo"
     ),
     Column("photo_row", "integer", "always", "Row of the photo in that file, from 0"),

@@ -30,6 +30,10 @@ class TrialSettings(Settings):
     max_image_megapixels: float = Field(default=64.0, gt=0, le=170)
     """Photos with more pixels than this are refused before they are decoded."""
 
+    decisions: str | None = None
+    """Folder or bucket prefix with the ledger of review decisions (docs/review.md). `decide` adds to it; a
+    new run applies it to the trial's tables."""
+
     images_per_shard: PositiveInt = 512
     """Photos per file of the photo store, which is also the unit of parallel work."""
 

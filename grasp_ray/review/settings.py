@@ -1,0 +1,32 @@
+"""Settings of the review queue: what is put before a dermatologist, and how much of it."""
+
+from typing import Literal
+
+from pydantic import Field, PositiveInt
+
+from grasp_ray.pruning.flaggers import DynamicsFlagger, InfluenceFlagger
+from grasp_ray.settings import Settings
+
+Reason = Literal["removal", "label", "self_influence", "disagreement"]
+
+
+class ReviewSettings(Settings):
+    """The review queue. All of it is ours: the paper leaves re-scoring instead of removing to future work."""
+
+    visits: PositiveInt = 20
+    """Visits in the queue at most; a visit of 46 photos adds about 2 MB to the page."""
+
+    reasons: tuple[Reason, ...] = Field(
+        default=("removal", "label", "self_influence", "disagreement"), min_length=1
+    )
+    """Why a training visit may enter: photos on the chosen k's removal list; a suspect label by `flagger`;
+    high self-influence; readers who disagree on the class."""
+
+    flagger: DynamicsFlagger | InfluenceFlagger = "loss"
+    """The visit-level flagger behind the reason `label`."""
+
+    per_reason: PositiveInt = 20
+    """Photos (`removal`) or visits (the others) that each reason may propose, most suspect first."""
+
+    photo_side_px: int = Field(default=512, ge=64, le=2048)
+    """Longest side of the photos on the page; `report.thumbnails=false` leaves them out."""
