@@ -1,6 +1,7 @@
 """Step: show the results on the screen, as the report page, and as an MLflow run."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from grasp_ray.pipeline.run_folder import (
     DISAGREEMENT,
     FLAGGER_QUALITY,
     INFLUENCE,
+    MANIFEST,
     QUERIES,
     REMOVAL_SUMMARY,
     REPORT,
@@ -100,6 +102,21 @@ def _photos(run: RunFolder, image_ids: list[str]) -> dict[str, NDArray[np.uint8]
     return dict(zip(rows["image_id"], PhotoStore(run.storage).read(rows), strict=True))
 
 
+def _sources(run: RunFolder, best: ArmName, record: Mapping[str, Any]) -> dict[str, str]:
+    """What made the chosen model: file → URI, and the hashes that freeze it."""
+    sources = {
+        "manifest": run.storage.uri(MANIFEST),
+        "manifest_sha256": manifest_sha256(run.manifest()),
+        "influence": run.storage.uri(INFLUENCE),
+    }
+    if best.k:
+        sources["removals"] = run.storage.uri(run.removal_name(best.k))
+    decisions = record["results"].get("decisions")
+    if decisions and decisions["head"]:
+        sources |= {"ledger": decisions["ledger"], "ledger_head": decisions["head"]}
+    return sources | {"report": run.storage.uri(REPORT)}
+
+
 def _track(config: AuditConfig, run: RunFolder, inputs: ReportInputs, page: str, chosen: ChosenK) -> str:
     manifest = run.manifest()
     arm = "influence" if chosen.k else "baseline"
@@ -118,6 +135,7 @@ def _track(config: AuditConfig, run: RunFolder, inputs: ReportInputs, page: str,
             image_side_px=config.trial.image_side_px,
             class_names=config.model.class_names,
             validation_auc=trained.record.validation_auc,
+            sources=_sources(run, best, inputs.run),
         )
         if registration is not None:
             log.info("model: %s", registration.reason)

@@ -16,6 +16,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -45,6 +46,8 @@ from grasp_ray.tracking.server import (
 )
 from grasp_ray.tracking.settings import TrackSettings
 from grasp_ray.tracking.summary import (
+    LISTED_AUDITS,
+    RecentAudit,
     arm_metrics,
     described,
     flat_params,
@@ -52,6 +55,7 @@ from grasp_ray.tracking.summary import (
     history_points,
     listed_runs,
     named_tables,
+    recent_audits,
     removal_metrics,
     run_title,
     validation_digest,
@@ -59,7 +63,7 @@ from grasp_ray.tracking.summary import (
 
 __all__ = ["AuditLog", "Registration", "check_reachable", "opening_command", "tracking_uri"]
 
-_KEY_TAG, _ARM_TAG = "grasp_ray.key", "grasp_ray.arm"
+_KEY_TAG, _ARM_TAG, _REGISTERED_TAG = "grasp_ray.key", "grasp_ray.arm", "grasp_ray.registered"
 _PER_BATCH = 500
 """Entities per request; MLflow takes 1,000 metrics, 100 parameters and 100 tags at most."""
 
@@ -82,6 +86,7 @@ class AuditLog:
         self._children: dict[tuple[str, int, int], str] = {}
         self._start_ms = 0
         self._validation_digest = ""
+        self._description = ""
 
     @property
     def run_address(self) -> str:
@@ -109,6 +114,10 @@ class AuditLog:
         status = "FINISHED" if kind is None else "FAILED" if isinstance(error, Exception) else "KILLED"
         try:
             self._client.set_terminated(self.run_id, status)
+            if self._description:
+                self._client.set_experiment_tag(
+                    self.experiment_id, "mlflow.note.content", self._experiment_note()
+                )
         except MlflowException as failure:
             if error is None:
                 raise self._refused(failure) from failure
@@ -219,9 +228,7 @@ class AuditLog:
         found, confidence = headline(inputs), confidence_name(inputs)
         text = described(found, table, chosen_k=inputs.chosen_k, confidence=confidence)
         self._client.set_tag(self.run_id, "mlflow.note.content", text)
-        self._client.set_experiment_tag(
-            self.experiment_id, "mlflow.note.content", self._experiment_note(text)
-        )
+        self._description = text
         for name, frame in named_tables(inputs):
             self.log_table(name, frame)
         for name, picture in report_figures(inputs).items():
@@ -239,11 +246,15 @@ class AuditLog:
         trained_s = 0.0 if history is None else float(history["seconds"].sum())
         self._client.set_terminated(run_id, end_time=self._arm_start_ms(place) + round(1000 * trained_s))
 
-    def _experiment_note(self, text: str) -> str:
+    def _experiment_note(self) -> str:
+        """Links to the views, the last audits as a table, and this audit's description."""
         links = " · ".join(
             f"**[{view.name}]({view.fragment(self.experiment_id)})**" for view in (ARMS_VIEW, AUDITS_VIEW)
         )
-        return f"Audits by grasp_ray. Open {links}\n\n**Latest audit: {self.run['name']}**\n\n{text}"
+        audits = self._search(f"tags.`{KIND_TAG}` = 'audit'")[::-1]
+        last = recent_audits([_recent(run) for run in audits[:LISTED_AUDITS]])
+        latest = f"**Latest audit: {self.run['name']}**\n\n{self._description}"
+        return f"Audits by grasp_ray. Open {links}\n\n{last}\n\n{latest}"
 
     def log_table(self, name: str, frame: pd.DataFrame) -> None:
         """A frame as the Parquet artifact tables/`name`.parquet of the parent run."""
@@ -274,13 +285,17 @@ class AuditLog:
         image_side_px: int,
         class_names: tuple[str, ...],
         validation_auc: float,
+        sources: Mapping[str, str],
     ) -> Registration | None:
         """Export the arm's model (torch.export, no pickle), log it with its run, and register it.
 
-        `model` is moved to the CPU and set to evaluation. In the registry, the alias `champion` moves only to
-        a higher validation AUC on the same validation visits; see `registry.register`. None when
-        `track.registered_model` is empty. Call `log_trial` and `log_results` first.
+        `model` is moved to the CPU and set to evaluation. In the registry, the alias `champion` moves only by
+        the rule of `registry.decide_alias`. None when `track.registered_model` is empty. `sources`: the files
+        that made the model, what → URI or hash; they become tags of the audit's own run and of the registered
+        version. Call `log_trial` and `log_results` first.
         """
+        for what, where in sources.items():
+            self._client.set_tag(self.run_id, f"grasp_ray.{what}", where)
         run_id = self._children[arm, k, seed]
         model_id = log_visit_classifier(
             self._client, model, experiment_id=self.experiment_id, run_id=run_id,
@@ -290,11 +305,11 @@ class AuditLog:
         if not self.settings.registered_model:
             return None
         registration = register(
-            self._client, self.settings.registered_model, model_id=model_id, run_id=run_id,
+            self._client, self.settings, model_id=model_id, run_id=run_id, sources=sources,
             validation_auc=validation_auc, validation_digest=self._validation_digest,
             tags={"audit": str(self.run["name"]), "arm": arm, "k": str(k), "seed": str(seed)},
         )  # fmt: skip
-        self._client.set_tag(self.run_id, "grasp_ray.registered", registration.reason)
+        self._client.set_tag(self.run_id, _REGISTERED_TAG, registration.reason)
         return registration
 
     def _log_batch(
@@ -310,6 +325,17 @@ class AuditLog:
             self._client.log_batch(run_id, metrics=points[start : start + _PER_BATCH])
         for start in range(0, len(settings), 100):
             self._client.log_batch(run_id, params=settings[start : start + 100])
+
+
+def _recent(run: Any) -> RecentAudit:
+    return RecentAudit(
+        name=str(run.info.run_name),
+        started=datetime.fromtimestamp(run.info.start_time / 1000, UTC),
+        status=str(run.info.status),
+        metrics=run.data.metrics,
+        ledger_head=run.data.tags.get("grasp_ray.ledger_head", ""),
+        registered=run.data.tags.get(_REGISTERED_TAG, ""),
+    )
 
 
 def _points(metrics: Mapping[str, float]) -> list[tuple[str, float, int]]:

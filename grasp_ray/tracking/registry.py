@@ -1,10 +1,12 @@
 """Models in MLflow: exported without pickle, and registered under rules that are written down.
 
-`champion` moves only when validation AUC improved; every other new version is the `challenger`.
+`champion` moves only by the config's rule (track.promote); every other new version is the `challenger`. A
+version says which files it was made from.
 """
 
 import tempfile
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +21,7 @@ from mlflow.types import Schema, TensorSpec
 
 from grasp_ray.mil.model import MILModel
 from grasp_ray.tracking.served_model import VisitClassifier
+from grasp_ray.tracking.settings import TrackSettings
 
 MODEL_NAME = "visit_classifier"
 _AUC_TAG, _DIGEST_TAG, _RUN_TAG, _REASON_TAG = "validation_auc", "validation_digest", "arm_run", "reason"
@@ -123,44 +126,60 @@ def save_visit_classifier(
 
 def register(
     client: MlflowClient,
-    name: str,
+    settings: TrackSettings,
     *,
     model_id: str,
     run_id: str,
     validation_auc: float,
     validation_digest: str,
     tags: dict[str, str],
+    sources: Mapping[str, str],
 ) -> Registration:
-    """Register the logged model and give it an alias, with the reason as its description.
+    """Register the logged model and give it the alias of `decide_alias`.
 
-    `champion` when there is none yet, or when its validation AUC on the same validation visits is lower;
-    `challenger` otherwise, also when the champion was judged on other visits: those AUCs cannot be compared,
-    and a person has to decide. A run that is registered already keeps its version.
+    Its description is the reason and the `sources` (what → URI or hash), which become tags too. A run that
+    is registered already keeps its version.
     """
+    name = settings.registered_model
     _ensure_registered(client, name)
     for version in client.search_model_versions(f"name = '{name}'"):
         if version.tags.get(_RUN_TAG) == run_id:
             aliases = client.get_model_version(name, version.version).aliases
             alias: Literal["champion", "challenger"] = "champion" if "champion" in aliases else "challenger"
             return Registration(name, str(version.version), alias, version.tags.get(_REASON_TAG, ""))
-    alias, reason = decide_alias(_champion(client, name), validation_auc, validation_digest)
-    kept = tags | {
+    alias, reason = decide_alias(_champion(client, name), validation_auc, validation_digest, settings)
+    kept = tags | dict(sources) | {
         _AUC_TAG: repr(validation_auc), _DIGEST_TAG: validation_digest, _RUN_TAG: run_id, _REASON_TAG: reason,
     }  # fmt: skip
     # A database registry would look up models:/… in the process's global tracking address, not in ours.
     location = str(client.get_logged_model(model_id).artifact_location)
     source = f"models:/{model_id}" if client.tracking_uri.startswith("http") else location
     version = client.create_model_version(
-        name, source, run_id=run_id, model_id=model_id, tags=kept, description=reason
+        name, source, run_id=run_id, model_id=model_id, tags=kept, description=_described(reason, sources)
     )
     client.set_registered_model_alias(name, alias, version.version)
     return Registration(name, str(version.version), alias, reason)
 
 
+def _described(reason: str, sources: Mapping[str, str]) -> str:
+    """The version's description in Markdown."""
+    if not sources:
+        return reason
+    rows = [f"| {what.replace('_', ' ')} | `{where}` |" for what, where in sources.items()]
+    return "\n".join([reason, "", "| made from | |", "|---|---|", *rows])
+
+
 def decide_alias(
-    champion: Any | None, validation_auc: float, validation_digest: str
+    champion: Any | None, validation_auc: float, validation_digest: str, settings: TrackSettings
 ) -> tuple[Literal["champion", "challenger"], str]:
-    """Alias and reason for a new model; `champion` is the current champion's model version or None."""
+    """Alias and reason for a new model; `champion` is the current champion's model version or None.
+
+    By `track.promote`: `champion` when there is none yet, or when its validation AUC on the same validation
+    visits is lower by `track.promote_improvement` at least. `challenger` otherwise, also when the champion
+    was judged on other visits or labels: those AUCs cannot be compared, and a person has to decide.
+    """
+    if settings.promote == "never":
+        return "challenger", "Challenger: track.promote is never, so a person moves the alias champion."
     if champion is None:
         return "champion", f"Champion: the first model here, validation AUC {validation_auc:.4f}."
     rival = f"version {champion.version}"
@@ -169,12 +188,12 @@ def decide_alias(
             f"Challenger: {rival} is champion on other validation visits, so the AUCs cannot be compared. "
             "Move the alias by hand if this one should replace it."
         )
-    before = float(champion.tags[_AUC_TAG])
-    if validation_auc > before:
-        return "champion", f"Champion: validation AUC {validation_auc:.4f}, above {before:.4f} of {rival}."
-    return (
-        "challenger",
-        f"Challenger: validation AUC {validation_auc:.4f}, not above {before:.4f} of {rival}.",
+    before, least = float(champion.tags[_AUC_TAG]), settings.promote_improvement
+    better = validation_auc > before and validation_auc - before >= least - 1e-12
+    margin = f" by {least:g} or more (track.promote_improvement)" if least else ""
+    return "champion" if better else "challenger", (
+        f"{'Champion' if better else 'Challenger'}: validation AUC {validation_auc:.4f}, "
+        f"{'' if better else 'not '}above {before:.4f} of {rival}{margin}."
     )
 
 

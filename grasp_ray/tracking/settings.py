@@ -1,5 +1,7 @@
 """Settings of the tracking in MLflow. Importing this module does not import mlflow."""
 
+from typing import Literal
+
 from pydantic import Field, PositiveInt
 
 from grasp_ray.settings import Settings
@@ -21,6 +23,13 @@ class TrackSettings(Settings):
 
     registered_model: str = "severity"
     """Name in the model registry; empty registers nothing."""
+
+    promote: Literal["validation_auc", "never"] = "validation_auc"
+    """What makes a new model champion: a higher validation AUC on the same validation visits and labels, or
+    nothing, so that a person moves the alias. Every other new model is the challenger."""
+
+    promote_improvement: float = Field(default=0.0, ge=0, lt=1)
+    """By how much the validation AUC must exceed the champion's at least."""
 
     request_timeout_s: PositiveInt = 30
     """How long one request to the tracking server may take."""

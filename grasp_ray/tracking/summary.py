@@ -5,12 +5,14 @@ that runs of one experiment line up in the compare view; curves over epochs star
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
 
-from grasp_ray.report.formats import count, is_missing, number
+from grasp_ray.report.formats import MISSING, count, is_missing, number
 from grasp_ray.report.headline import Headline
 from grasp_ray.report.inputs import ReportInputs
 from grasp_ray.report.table_text import VALUE_DIGITS, column_title, result_columns
@@ -118,6 +120,50 @@ def described(headline: Headline, table: pd.DataFrame, *, chosen_k: int, confide
         f"minus the other's. {confidence} intervals are in the artifacts `report/index.html` and `tables/`."
     )
     return "\n".join([*lines, "", note])
+
+
+LISTED_AUDITS = 8
+"""Audits in the experiment's description."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecentAudit:
+    """One audit's own run, as MLflow has it."""
+
+    name: str
+    started: datetime
+    status: str
+    metrics: Mapping[str, float]
+    ledger_head: str
+    """Head of the ledger of decisions that its manifest came from; '' without decisions."""
+    registered: str
+    """What became of its model in the registry; '' where none was registered."""
+
+
+def recent_audits(audits: Sequence[RecentAudit]) -> str:
+    """The last audits as a Markdown table, in the order given; missing numbers are dashes."""
+    titles = [
+        "audit",
+        "started",
+        "chosen k",
+        "baseline AUC",
+        "chosen AUC",
+        "validation AUC",
+        "decisions",
+        "model",
+    ]
+    lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
+    for audit in audits:
+        aucs = ("baseline/reader1/auc", "chosen/reader1/auc", "chosen/validation/auc")
+        cells = [audit.name, f"{audit.started:%Y-%m-%d}", count(audit.metrics.get("chosen/k"))]
+        cells += [number(audit.metrics.get(name), VALUE_DIGITS["auc"]) for name in aucs]
+        model = audit.registered.partition(":")[0].lower()
+        cells += [
+            audit.ledger_head[:8] or MISSING,
+            model if audit.status == "FINISHED" else audit.status.lower(),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", "AUC against Reader 1 on the test set, where not said otherwise."])
 
 
 def listed_runs(arms: pd.DataFrame) -> list[tuple[str, int, int]]:

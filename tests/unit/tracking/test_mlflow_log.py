@@ -22,6 +22,7 @@ from .test_served_model import SIDE_PX, tiny_model
 
 Audit = Callable[..., ReportInputs]
 SETTINGS = TrackSettings()
+SOURCES = {"manifest": "/runs/x/manifest.parquet", "removals": "/runs/x/k.parquet", "ledger_head": "cd" * 32}
 
 
 def log_everything(
@@ -34,7 +35,7 @@ def log_everything(
         if model:
             return log.log_model(
                 tiny_model(), arm="influence", k=300, seed=0, image_side_px=SIDE_PX,
-                class_names=inputs.class_names, validation_auc=auc,
+                class_names=inputs.class_names, validation_auc=auc, sources=SOURCES,
             )  # fmt: skip
     return None
 
@@ -173,9 +174,19 @@ def test_champion_moves_only_up_and_registering_twice_changes_nothing(
     assert (better.version, better.alias) == ("3", "champion")
     assert client.get_model_version_by_alias("severity", "champion").version == 3
     assert client.get_model_version_by_alias("severity", "challenger").version == 2
-    assert client.get_model_version("severity", "2").description == worse.reason
+    second = client.get_model_version("severity", "2")
+    assert second.description.startswith(worse.reason)
+    assert "| ledger head | `cdcd" in second.description
+    assert second.tags.items() >= SOURCES.items()
     stored = Path(client.get_model_version_download_uri("severity", "3").removeprefix("file://"))
     assert (stored / "data" / "model.pt2").is_file()
     parents = {run.info.run_name: run for run in runs_of(client, "audit")}
     assert parents["three"].data.tags["grasp_ray.registered"] == better.reason
+    assert parents["three"].data.tags["grasp_ray.manifest"] == SOURCES["manifest"]
     assert len(parents["three"].outputs.model_outputs) == 1
+    experiment = client.get_experiment_by_name(SETTINGS.experiment)
+    assert experiment is not None
+    note = experiment.tags["mlflow.note.content"]
+    assert [name for name in ("one", "two", "three") if f"| {name} | 20" in note] == ["one", "two", "three"]
+    assert note.index("| three |") < note.index("| two |") < note.index("| one |")
+    assert "| cdcdcdcd | challenger |" in note

@@ -7,8 +7,11 @@ import torch
 
 from grasp_ray.tracking.registry import decide_alias, save_visit_classifier
 from grasp_ray.tracking.served_model import VisitClassifier
+from grasp_ray.tracking.settings import TrackSettings
 
 from .test_served_model import SIDE_PX, tiny_model
+
+RULE = TrackSettings()
 
 
 def champion(auc: str = "0.8", digest: str = "d") -> SimpleNamespace:
@@ -16,7 +19,7 @@ def champion(auc: str = "0.8", digest: str = "d") -> SimpleNamespace:
 
 
 def test_the_first_model_is_champion() -> None:
-    alias, reason = decide_alias(None, 0.7, "d")
+    alias, reason = decide_alias(None, 0.7, "d", RULE)
     assert alias == "champion"
     assert "first" in reason
 
@@ -25,15 +28,29 @@ def test_the_first_model_is_champion() -> None:
     ("auc", "alias"), [(0.8000001, "champion"), (0.8, "challenger"), (0.79, "challenger")]
 )
 def test_only_a_strictly_higher_validation_auc_dethrones(auc: float, alias: str) -> None:
-    found, reason = decide_alias(champion(), auc, "d")
+    found, reason = decide_alias(champion(), auc, "d", RULE)
     assert found == alias
     assert "version 3" in reason
 
 
 def test_other_validation_visits_cannot_decide() -> None:
-    alias, reason = decide_alias(champion(digest="other"), 0.99, "d")
+    alias, reason = decide_alias(champion(digest="other"), 0.99, "d", RULE)
     assert alias == "challenger"
     assert "by hand" in reason
+
+
+@pytest.mark.parametrize(("auc", "alias"), [(0.82, "champion"), (0.8199, "challenger"), (0.9, "champion")])
+def test_the_improvement_that_the_config_asks_for_is_needed_and_named(auc: float, alias: str) -> None:
+    found, reason = decide_alias(champion(), auc, "d", TrackSettings(promote_improvement=0.02))
+    assert found == alias
+    assert "by 0.02 or more (track.promote_improvement)" in reason
+
+
+@pytest.mark.parametrize("rival", [None, champion()])
+def test_never_leaves_the_alias_to_a_person(rival: SimpleNamespace | None) -> None:
+    alias, reason = decide_alias(rival, 0.99, "d", TrackSettings(promote="never"))
+    assert alias == "challenger"
+    assert "a person moves the alias" in reason
 
 
 @pytest.mark.filterwarnings("ignore")  # mlflow.pyfunc warns about its own type hints

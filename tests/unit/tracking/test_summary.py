@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ from grasp_ray.report.inputs import ReportInputs
 from grasp_ray.report.tables import comparison_table
 from grasp_ray.tracking.saved_views import ARMS_VIEW, AUDITS_VIEW
 from grasp_ray.tracking.summary import (
+    RecentAudit,
     arm_metrics,
     described,
     flat_params,
@@ -15,6 +17,7 @@ from grasp_ray.tracking.summary import (
     history_points,
     listed_runs,
     named_tables,
+    recent_audits,
     removal_metrics,
     run_title,
     validation_digest,
@@ -109,3 +112,18 @@ def test_tables_keep_the_names_of_the_run_folder(audit: Audit) -> None:
     names = [name for name, _ in named_tables(audit())]
     assert "influence" not in names  # absent in this audit
     assert names[-2:] == ["removals/k=0100", "removals/k=0300"]
+
+
+def test_the_last_audits_stand_in_a_table_with_dashes_for_what_is_missing() -> None:
+    metrics = {"chosen/k": 300.0, "baseline/reader1/auc": 0.85, "chosen/reader1/auc": 0.9}
+    started = datetime(2026, 11, 24, tzinfo=UTC)
+    done = RecentAudit(
+        name="pilot", started=started, status="FINISHED", metrics=metrics, ledger_head="5f0c2a91d7",
+        registered="Champion: the first model here.",
+    )  # fmt: skip
+    failed = RecentAudit(
+        name="broken", started=started, status="FAILED", metrics={}, ledger_head="", registered=""
+    )
+    _, _, *rows = recent_audits([done, failed]).splitlines()
+    assert rows[0] == "| pilot | 2026-11-24 | 300 | 0.850 | 0.900 | – | 5f0c2a91 | champion |"
+    assert rows[1] == "| broken | 2026-11-24 | – | – | – | – | – | failed |"
