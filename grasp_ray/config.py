@@ -15,7 +15,7 @@ from grasp_ray.evaluation.settings import EvaluateSettings
 from grasp_ray.influence.index_settings import IndexSettings
 from grasp_ray.influence.settings import InfluenceSettings
 from grasp_ray.mil.settings import ModelSettings
-from grasp_ray.monitoring.settings import PredictSettings
+from grasp_ray.monitoring.settings import PredictSettings, ReauditSettings
 from grasp_ray.on_ray.cluster import ClusterSettings
 from grasp_ray.pruning.settings import PruneSettings
 from grasp_ray.report.settings import ReportSettings
@@ -52,6 +52,7 @@ class AuditConfig(Settings):
     prune: PruneSettings = PruneSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     predict: PredictSettings = PredictSettings()
+    reaudit: ReauditSettings = ReauditSettings()
     review: ReviewSettings = ReviewSettings()
     report: ReportSettings = ReportSettings()
     track: TrackSettings = TrackSettings()

@@ -212,6 +212,26 @@ class Storage:
         text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False)
         self.write_bytes(name, (text + "\n").encode())
 
+    def create_json(self, name: str, content: Any) -> bool:
+        """Write indented JSON unless the file is there; return whether it was written.
+
+        Locally of two that try at once exactly one succeeds; an object store does not promise that.
+        """
+        if not self.is_local:
+            if self.exists(name):
+                return False
+            self.write_json(name, content)
+            return True
+        whole = f"{name}.{uuid.uuid4().hex}"
+        self.write_json(whole, content)
+        try:
+            os.link(self.local_path(whole), self.local_path(name))  # fails where the name is taken
+        except FileExistsError:
+            return False
+        finally:
+            self.remove(whole)
+        return True
+
     def write_table(self, name: str, frame: pd.DataFrame, metadata: dict[str, str] | None = None) -> None:
         """Write a frame as Parquet without its index; `metadata` joins the file's schema metadata."""
         table = pa.Table.from_pandas(frame, preserve_index=False)

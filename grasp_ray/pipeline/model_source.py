@@ -5,7 +5,6 @@ arms/<arm>/reference/predictions.parquet …   the model's own predictions and e
 """
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,13 +125,15 @@ class ModelReference:
     def novelty(self, settings: PredictSettings) -> NoveltyReference:
         """Training visits against held-out validation visits."""
         return NoveltyReference.of(
-            self._embeddings(("train",)),
-            self._embeddings(("validation",)),
-            neighbours=settings.neighbours,
+            self.training_embeddings(), self._embeddings("validation"), neighbours=settings.neighbours
         )
 
-    def _embeddings(self, splits: Sequence[str]) -> Float[np.ndarray, "V D"]:
-        visit_ids = self.visits.loc[self.visits["split"].isin(splits), "visit_id"]
+    def training_embeddings(self) -> Float[np.ndarray, "T D"]:
+        """Of the training visits."""
+        return self._embeddings("train")
+
+    def _embeddings(self, split: str) -> Float[np.ndarray, "V D"]:
+        visit_ids = self.visits.loc[self.visits["split"] == split, "visit_id"]
         rows = self.embeddings[self.embeddings["visit_id"].isin(visit_ids)]
         return np.stack(rows["embedding"].to_list())
 

@@ -1,0 +1,142 @@
+"""What has moved since the audit, where, and by how much? New visits of a site or device against old ones.
+
+A statistic is averaged over a patient's visits first, since visits of a patient resemble each other. Then old
+and new patients of a group are compared by the rank-sum test (Mann and Whitney 1947), and
+
+    shift = (median_new − median_old) / (1.4826 · MAD_old)
+
+says how large the move is, in robust deviations between patients. p is Holm-corrected over everything that is
+tested at once. A group is named when p ≤ alpha and |shift| ≥ `smallest_shift`.
+
+A lamp at one site also moves the phones that are used there. So the group with the largest shift is named,
+its new visits are set aside, and the rest is tested again until nothing is left to name.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import mannwhitneyu
+
+from grasp_ray.evaluation.comparison import holm
+
+GROUP_COLUMNS = ("site", "device")
+DRIFT_COLUMNS = {
+    "round": "int64", "group": "str", "statistic": "str", "old_median": "float64",
+    "new_median": "float64", "difference": "float64", "shift": "float64", "p_value": "float64",
+    "p_holm": "float64", "old_patients": "int64", "new_patients": "int64", "named": "bool", "note": "str",
+}  # fmt: skip
+"""drift.parquet. `round` counts from 1; later rounds leave out the new visits of groups named before."""
+
+_MAD_TO_DEVIATION = 1.4826
+
+
+@dataclass(frozen=True)
+class DriftRule:
+    """When a move is named."""
+
+    alpha: float
+    smallest_shift: float
+    fewest_patients: int
+    """Old and new patients that a group needs to be tested."""
+
+
+def drift_table(
+    old: pd.DataFrame, new: pd.DataFrame, statistics: Sequence[str], rule: DriftRule
+) -> pd.DataFrame:
+    """Every test of every round, with the columns `DRIFT_COLUMNS`.
+
+    old, new: a row per visit with patient_id, site, device (may be missing), the statistics (NaN: left out).
+    A group without old patients is compared with all old visits, which the note says.
+    """
+    rounds, left = [], new
+    groups = _groups(new)
+    for number in range(1, len(groups) + 2):
+        tests = _tests(old, left, groups, statistics, rule).assign(round=number)
+        if tests.empty:
+            break
+        lead = _lead(tests)
+        tests["named"] &= tests["group"] == lead
+        rounds.append(tests)
+        if lead is None:
+            break
+        column, _, value = lead.partition("=")
+        left = left[left[column].astype("str") != value]
+    if not rounds:
+        return pd.DataFrame(columns=list(DRIFT_COLUMNS)).astype(DRIFT_COLUMNS)
+    return pd.concat(rounds, ignore_index=True)[list(DRIFT_COLUMNS)].astype(DRIFT_COLUMNS)
+
+
+def _groups(new: pd.DataFrame) -> list[tuple[str, str]]:
+    return [
+        (column, value)
+        for column in GROUP_COLUMNS
+        if column in new
+        for value in sorted(new[column].dropna().astype("str").unique())
+    ]
+
+
+def _lead(tests: pd.DataFrame) -> str | None:
+    named = tests[tests["named"]]
+    if named.empty:
+        return None
+    largest = named["shift"].abs().sort_values(ascending=False, kind="stable").index[0]
+    return str(named.loc[largest, "group"])
+
+
+def _tests(
+    old: pd.DataFrame,
+    new: pd.DataFrame,
+    groups: Sequence[tuple[str, str]],
+    statistics: Sequence[str],
+    rule: DriftRule,
+) -> pd.DataFrame:
+    rows = []
+    for column, value in groups:
+        here = new[new[column].astype("str") == value]
+        before = old[old[column].astype("str") == value] if column in old else old.iloc[:0]
+        unseen = before.empty
+        for statistic in statistics:
+            was = patient_means(old if unseen else before, statistic)
+            now = patient_means(here, statistic)
+            if min(len(was), len(now)) < rule.fewest_patients:
+                continue
+            note = "not in the standing audit: compared with all of its visits" if unseen else ""
+            rows.append(
+                {"group": f"{column}={value}", "statistic": statistic, "note": note} | compared(was, now)
+            )
+    tests = pd.DataFrame(rows)
+    if tests.empty:
+        return tests
+    tests["p_holm"] = holm(tests["p_value"].to_numpy())
+    tests["named"] = (tests["p_holm"] <= rule.alpha) & (tests["shift"].abs() >= rule.smallest_shift)
+    return tests
+
+
+def patient_means(visits: pd.DataFrame, statistic: str) -> NDArray[np.float64]:
+    """A statistic's mean over each patient's visits, without visits that lack it."""
+    known = visits.dropna(subset=[statistic])
+    return known.groupby("patient_id")[statistic].mean().to_numpy(dtype=np.float64)
+
+
+def compared(old: NDArray[np.float64], new: NDArray[np.float64]) -> dict[str, float | int]:
+    """Medians, their difference, the shift (the module's equation), the two-sided rank-sum p, and counts."""
+    difference = float(np.median(new) - np.median(old))
+    spread = robust_deviation(old)
+    shift = difference / spread if spread > 0 else float(np.sign(difference)) * np.inf if difference else 0.0
+    return {
+        "old_median": float(np.median(old)),
+        "new_median": float(np.median(new)),
+        "difference": difference,
+        "shift": float(shift),
+        "p_value": float(mannwhitneyu(new, old, alternative="two-sided").pvalue),
+        "old_patients": len(old),
+        "new_patients": len(new),
+    }
+
+
+def robust_deviation(values: NDArray[np.float64]) -> float:
+    """1.4826 · median |x − median x|: the standard deviation where values are normal."""
+    return float(_MAD_TO_DEVIATION * np.median(np.abs(values - np.median(values))))

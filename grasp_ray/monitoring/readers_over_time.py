@@ -1,0 +1,162 @@
+"""Do the readers still score as they did? Their difference over time, and which of them moved.
+
+With x = ln(1 + PASI), or the class where only classes are given,
+
+    difference = x_reader2 − x_reader1 on visits that both scored
+    residual_r = x_r − (a_r + b_r · expected class), the line fitted on reader r's old readings
+
+The difference is precise but cannot say who moved. The model scores new photos as it scored old ones, so
+residuals can, though less precisely. New readings are compared, patient by patient as in `drift`, with those
+of earlier looks at which no reader was named. p is Holm-corrected over the three tests.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from grasp_ray.evaluation.comparison import holm
+from grasp_ray.evaluation.metrics import linear_kappa
+from grasp_ray.monitoring.drift import DriftRule, compared, patient_means
+
+READERS = ("reader1", "reader2")
+PAIR = "reader2 − reader1"
+READER_COLUMNS = {
+    "what": "str", "old_median": "float64", "new_median": "float64", "difference": "float64",
+    "shift": "float64", "p_value": "float64", "p_holm": "float64", "old_patients": "int64",
+    "new_patients": "int64", "named": "bool",
+}  # fmt: skip
+"""Rows of `reader_tests`: `what` is reader1, reader2 (residuals) or their difference."""
+
+
+@dataclass(frozen=True)
+class MovedReader:
+    """A reader who scores otherwise than before."""
+
+    reader: str
+    lenient: bool
+    """Lower scores than before; else stricter."""
+    difference: float
+    """On the scale of x; for PASI exp(difference) − 1 is the relative change."""
+    p_holm: float
+    patients: int
+    evidence: str
+
+
+def score_scale(visits: pd.DataFrame, reader: str) -> "pd.Series[float]":
+    """x of each visit: ln(1 + PASI) where the trial has PASIs by that reader, else the class; NaN unread."""
+    if f"pasi_{reader}" in visits and visits[f"pasi_{reader}"].notna().any():
+        return visits[f"pasi_{reader}"].astype("float64").add(1).map(np.log, na_action="ignore")
+    column = f"class_{reader}"
+    return visits[column].astype("float64") if column in visits else pd.Series(np.nan, visits.index)
+
+
+def reader_tests(
+    readings: pd.DataFrame, rule: DriftRule, *, number: int, reference: Collection[int]
+) -> pd.DataFrame:
+    """The three tests of look `number`, rows of `READER_COLUMNS`; those with too few patients are left out.
+
+    readings: a row per visit with patient_id, expected_class (NaN: not predicted by a model that did not
+    train on it), and for each reader `x_<reader>` (NaN: unread) and `seen_<reader>`, the look at which that
+    score was first seen. Scores first seen at the looks in `reference` are old, those of `number` new.
+    """
+    looks = number, reference
+    rows = []
+    for reader in READERS:
+        read = readings.dropna(subset=[f"x_{reader}", "expected_class"])
+        rows.append(_test(reader, _residuals(read, reader, reference), read[f"seen_{reader}"], looks, rule))
+    both = readings.dropna(subset=["x_reader1", "x_reader2"])
+    pair = both.assign(value=both["x_reader2"] - both["x_reader1"])
+    rows.append(_test(PAIR, pair, seen_pair(both), looks, rule))
+    tests = pd.DataFrame([row for row in rows if row])
+    if tests.empty:
+        return pd.DataFrame(columns=list(READER_COLUMNS)).astype(READER_COLUMNS)
+    tests["p_holm"] = holm(tests["p_value"].to_numpy())
+    tests["named"] = (tests["p_holm"] <= rule.alpha) & (tests["shift"].abs() >= rule.smallest_shift)
+    return tests[list(READER_COLUMNS)].astype(READER_COLUMNS)
+
+
+def moved_readers(tests: pd.DataFrame) -> list[MovedReader]:
+    """Who moved: by the difference where that is named, told apart by the residuals; else by a residual."""
+    rows: dict[str, dict[Any, Any]] = {str(row["what"]): row for row in tests.to_dict("records")}
+    pair = rows.get(PAIR)
+    if pair is None or not pair["named"]:
+        return [
+            _moved(reader, rows[reader], rows[reader]["difference"], "against the model's score")
+            for reader in READERS
+            if reader in rows and rows[reader]["named"]
+        ]
+    # Reader 2 moves the difference by its own move, Reader 1 by the opposite of its own.
+    sign = float(np.sign(pair["difference"]))
+    toward = {
+        reader: direction * sign * rows[reader]["shift"] if reader in rows else 0.0
+        for reader, direction in (("reader1", -1.0), ("reader2", 1.0))
+    }
+    reader = max(READERS, key=lambda name: (toward[name], name))
+    own = pair["difference"] if reader == "reader2" else -pair["difference"]
+    other = READERS[1 - READERS.index(reader)]
+    evidence = (
+        f"against {_name(other)}; against the model {_name(reader)} moved by "
+        f"{rows[reader]['shift']:+.1f} deviations, {_name(other)} by {rows[other]['shift']:+.1f}"
+        if reader in rows and other in rows
+        else f"against {_name(other)}; too few readings to tell from the model who moved"
+    )
+    return [_moved(reader, pair, own, evidence)]
+
+
+def agreement(readings: pd.DataFrame, *, classes: int) -> dict[str, float | int | None]:
+    """Visits read twice, linear κ of classes (None: undefined), share of equal classes, mean bias.
+
+    readings: class_reader1, class_reader2, x_reader1, x_reader2. bias: mean of x_reader2 − x_reader1.
+    """
+    both = readings.dropna(subset=["class_reader1", "class_reader2"])
+    if both.empty:
+        return {"visits": 0, "kappa": None, "agreement": None, "bias": None}
+    first, second = (both[f"class_{reader}"].to_numpy(np.int64) for reader in READERS)
+    defined = len(np.unique(np.concatenate([first, second]))) > 1
+    return {
+        "visits": len(both),
+        "kappa": linear_kappa(first, second, classes=classes) if defined else None,
+        "agreement": float((first == second).mean()),
+        "bias": float((both["x_reader2"] - both["x_reader1"]).mean()),
+    }
+
+
+def _residuals(read: pd.DataFrame, reader: str, reference: Collection[int]) -> pd.DataFrame:
+    old = read[read[f"seen_{reader}"].isin(list(reference))]
+    if len(old) < 2 or old["expected_class"].nunique() < 2:
+        return read.assign(value=np.nan)
+    slope, level = np.polyfit(old["expected_class"], old[f"x_{reader}"], 1)
+    return read.assign(value=read[f"x_{reader}"] - (level + slope * read["expected_class"]))
+
+
+def seen_pair(readings: pd.DataFrame) -> "pd.Series[int]":
+    """The look at which the later of a visit's two scores was first seen."""
+    return readings[["seen_reader1", "seen_reader2"]].max(axis=1)
+
+
+def _test(
+    what: str,
+    values: pd.DataFrame,
+    seen: "pd.Series[int]",
+    looks: tuple[int, Collection[int]],
+    rule: DriftRule,
+) -> dict[str, Any]:
+    number, reference = looks
+    old = patient_means(values[seen.isin(list(reference))], "value")
+    new = patient_means(values[seen == number], "value")
+    if min(len(old), len(new)) < rule.fewest_patients:
+        return {}
+    return {"what": what, **compared(old, new)}
+
+
+def _moved(reader: str, row: dict[Any, Any], difference: float, evidence: str) -> MovedReader:
+    return MovedReader(
+        reader, difference < 0, float(difference), float(row["p_holm"]), int(row["new_patients"]), evidence
+    )
+
+
+def _name(reader: str) -> str:
+    return f"Reader {reader.removeprefix('reader')}"

@@ -1,0 +1,48 @@
+import numpy as np
+import pandas as pd
+
+from grasp_ray.monitoring.alarms import (
+    ALARM_COLUMNS,
+    alarm_table,
+    drift_alarms,
+    reader_alarms,
+    withdrawal_alarm,
+)
+from grasp_ray.monitoring.readers_over_time import MovedReader
+
+
+def drift(**changes: object) -> pd.DataFrame:
+    row = {
+        "round": 1, "group": "site=site-2", "statistic": "warmth", "old_median": 0.1, "new_median": 0.6,
+        "difference": 0.5, "shift": 4.2, "p_value": 1e-6, "p_holm": 1e-5, "old_patients": 30,
+        "new_patients": 8, "named": True, "note": "",
+    }  # fmt: skip
+    return pd.DataFrame([row | changes])
+
+
+def test_a_drift_alarm_names_place_statistic_size_and_p() -> None:
+    both = pd.concat([drift(statistic="brightness", shift=-1.5, difference=-0.1), drift()])
+    (alarm,) = drift_alarms(both)
+    assert (alarm["where"], alarm["what"], alarm["size"]) == ("site=site-2", "warmth", 4.2)
+    for part in ("site site-2", "warmth up by 0.5", "4.2 robust deviations", "8 patients", "p = 1e-05"):
+        assert part in str(alarm["sentence"])
+    assert "Also: brightness down by 0.1" in str(alarm["sentence"])
+    assert drift_alarms(drift(named=False)) == []
+
+
+def test_a_reader_alarm_says_who_and_by_how_much() -> None:
+    moved = MovedReader("reader2", True, float(np.log(0.7)), 0.002, 9, "against Reader 1")
+    (alarm,) = reader_alarms([moved], on_pasi=True)
+    assert alarm["what"] == "more lenient"
+    assert "Reader 2 has become more lenient: 1 + PASI about 30 % lower" in str(alarm["sentence"])
+    (stricter,) = reader_alarms([MovedReader("reader1", False, 0.4, 0.002, 9, "…")], on_pasi=False)
+    assert "Reader 1 has become stricter: classes 0.40 higher" in str(stricter["sentence"])
+
+
+def test_an_alarm_remembers_when_it_was_first_raised() -> None:
+    first = alarm_table(drift_alarms(drift()), pd.DataFrame(columns=list(ALARM_COLUMNS)), name="week-3")
+    again = alarm_table([*drift_alarms(drift()), *withdrawal_alarm(("V1",))], first, name="week-4")
+    assert again["since"].tolist() == ["week-3", "week-4"]
+    gone = alarm_table([], again, name="week-5")
+    assert gone.empty
+    assert alarm_table(drift_alarms(drift()), gone, name="week-6")["since"].tolist() == ["week-6"]
