@@ -101,7 +101,7 @@ def _removal(inputs: QueueInputs, settings: ReviewSettings) -> pd.DataFrame:
     ranked = len(inputs.influence)
     why = [
         f"This photo is among those that harm the model most on {times} of {len(inputs.queries)} {asked}; "
-        f"its worst place is {rank} of {ranked:,} photos."
+        f"its highest place on such a list is {rank} of {ranked:,}."
         for times, rank in zip(chosen["times_listed"], chosen["best_rank"], strict=True)
     ]
     return pd.DataFrame(
