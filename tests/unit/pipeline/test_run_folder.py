@@ -69,3 +69,10 @@ def test_names_of_arms_and_removals(run: RunFolder) -> None:
     control = ArmName("random", 300, 2)
     assert run.removal_name(300, control) == "removals/random_k=0300_seed=2.parquet"
     assert run.arm(arm).root.endswith("runs/pilot/arms/influence_k=0300_seed=2")
+
+
+def test_a_result_that_is_not_there_names_the_job_that_makes_it(run: RunFolder) -> None:
+    with pytest.raises(StorageError, match=r"holds no 'chosen': run jobs/evaluate\.py"):
+        run.result("chosen", made_by="evaluate")
+    run.storage.write_json("run.json", {"results": {"chosen": {"k": 3}}})
+    assert run.result("chosen", made_by="evaluate") == {"k": 3}

@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from grasp_ray.errors import TrialError
-from grasp_ray.trial.photos import decode_full_photo, decode_photo, decode_photo_with_size
+from grasp_ray.trial.photos import (
+    decode_for_display,
+    decode_full_photo,
+    decode_photo,
+    decode_photo_with_size,
+)
 from tests.unit.trial.small_trial import photo_bytes, random_pixels
 
 LIMIT = 64.0
@@ -42,6 +47,22 @@ def test_every_exif_orientation_is_turned_upright(orientation: int, file_format:
     assert (photo.height_px, photo.width_px) == expected.shape[:2]
     small = np.asarray(Image.fromarray(expected).resize((16, 16), Image.Resampling.BILINEAR))
     assert np.abs(photo.pixels_SS3.astype(int) - small).max() <= 4
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG"])
+def test_for_display_a_photo_is_upright_in_its_own_proportions_and_never_enlarged(file_format: str) -> None:
+    content = photo_bytes(smooth_pixels(400, 600), file_format, exif=exif_of(orientation=6))
+    shown = decode_for_display(content, 90, LIMIT)
+    assert shown.shape == (90, 60, 3)
+    upright = Image.fromarray(decode_full_photo(content, LIMIT)).resize((60, 90), Image.Resampling.LANCZOS)
+    assert np.abs(shown.astype(int) - np.asarray(upright)).max() <= 4
+    assert decode_for_display(photo_bytes(random_pixels(0)), 512, LIMIT).shape == (24, 36, 3)
+
+
+def test_for_display_a_broken_photo_is_refused_as_elsewhere() -> None:
+    content = photo_bytes(random_pixels(0, 400, 600), "JPEG")
+    with pytest.raises(TrialError, match="truncated"):
+        decode_for_display(content[: len(content) // 2], 90, LIMIT)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 77])
