@@ -12,6 +12,7 @@ from yaml import YAMLError
 
 from grasp_ray.errors import ConfigError
 from grasp_ray.evaluation.settings import EvaluateSettings
+from grasp_ray.evidence.settings import EvidenceSettings
 from grasp_ray.influence.index_settings import IndexSettings
 from grasp_ray.influence.settings import InfluenceSettings
 from grasp_ray.mil.settings import ModelSettings
@@ -54,6 +55,7 @@ class AuditConfig(Settings):
     predict: PredictSettings = PredictSettings()
     reaudit: ReauditSettings = ReauditSettings()
     review: ReviewSettings = ReviewSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
     report: ReportSettings = ReportSettings()
     track: TrackSettings = TrackSettings()
     cluster: ClusterSettings = ClusterSettings()

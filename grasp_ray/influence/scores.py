@@ -40,8 +40,8 @@ def combine(
 
     Returns image_id, visit_id, patient_id, label, draws (of the visit, all checkpoints), self_influence and
     self_influence_sgd (Σ_t c_t η_t ⟨g, g⟩ under the chosen and the plain product; not divided by b),
-    mean_loss (over checkpoints), score:<query_id> …, and orientation. Raises `TrialError` unless every
-    image has exactly one row per checkpoint.
+    mean_loss and gradient_norm ‖g‖ (means over checkpoints), score:<query_id> …, and orientation. Raises
+    `TrialError` unless every image has exactly one row per checkpoint.
     """
     weighted = _weighted(raw, records, manifest, settings)
     dots = sorted(column for column in raw.columns if column.startswith("dot:"))
@@ -51,6 +51,7 @@ def combine(
         "self_influence": factor * weighted["self_dot"],
         "self_influence_sgd": factor * weighted["self_dot_sgd"],
         "mean_loss": weighted["loss"] / len(records),
+        "gradient_norm": weighted["self_dot_sgd"] ** 0.5 / len(records),
     }
     for column in dots:
         name = "score:" + column.removeprefix("dot:")

@@ -13,8 +13,11 @@ averaged over the draws of a visit in one epoch, and epochs in which the visit w
     datamap_confidence      −mean p over epochs                          (Swayamdipta et al. 2020, negated)
     datamap_variability     standard deviation of p over epochs          (same)
 
-and, over the images of a visit, the maximum or mean of self-influence under the run's preconditioner and
-under plain gradients (`_sgd`: Σ_t c_t η_t ‖g_t‖², the kin of GraNd, Paul et al. 2021).
+and, over the images of a visit, the maximum or mean of
+
+    self_influence          under the run's preconditioner; `_sgd` under plain gradients, Σ_t c_t η_t ‖g_t‖²
+    gradient_norm           mean ‖g_t‖ over checkpoints (GraNd, Paul et al. 2021)
+    opposition              largest −score over the queries: an opponent of a misclassified visit
 """
 
 from collections.abc import Callable, Mapping
@@ -33,9 +36,10 @@ DynamicsFlagger = Literal[
     "loss", "margin", "aum", "forgetting", "el1n", "datamap_confidence", "datamap_variability"
 ]
 InfluenceFlagger = Literal[
-    "self_influence_max", "self_influence_mean", "self_influence_sgd_max", "self_influence_sgd_mean"
-]
-ImageFlagger = Literal["self_influence", "self_influence_sgd", "mean_loss", "opposition"]
+    "self_influence_max", "self_influence_mean", "self_influence_sgd_max", "self_influence_sgd_mean",
+    "gradient_norm_max", "gradient_norm_mean", "opposition_max", "opposition_mean",
+]  # fmt: skip
+ImageFlagger = Literal["self_influence", "self_influence_sgd", "mean_loss", "gradient_norm", "opposition"]
 
 DYNAMICS_FLAGGERS: tuple[DynamicsFlagger, ...] = get_args(DynamicsFlagger)
 INFLUENCE_FLAGGERS: tuple[InfluenceFlagger, ...] = get_args(InfluenceFlagger)
@@ -52,7 +56,7 @@ def flag(flagger: str, *, dynamics: pd.DataFrame, influence: pd.DataFrame) -> pd
         score = _DYNAMICS[flagger](_per_epoch(dynamics))
     elif flagger in INFLUENCE_FLAGGERS:
         column, _, how = flagger.rpartition("_")
-        by_visit = influence.groupby("visit_id", sort=True)[column]
+        by_visit = _with_opposition(influence).groupby("visit_id", sort=True)[column]
         score = by_visit.max() if how == "max" else by_visit.mean()
     else:
         known = ", ".join((*DYNAMICS_FLAGGERS, *INFLUENCE_FLAGGERS))
@@ -61,27 +65,24 @@ def flag(flagger: str, *, dynamics: pd.DataFrame, influence: pd.DataFrame) -> pd
 
 
 def flag_visits(dynamics: pd.DataFrame, influence: pd.DataFrame) -> pd.DataFrame:
-    """All visit-level flaggers in one long table: flagger, id (visit), score."""
+    """All visit-level flaggers in one long table: flagger, id (visit), score.
+
+    Those whose column the influence table lacks are left out (`opposition` without queries, say).
+    """
+    columns = _with_opposition(influence).columns
+    known = [name for name in INFLUENCE_FLAGGERS if name.rpartition("_")[0] in columns]
     return _stack(
-        {
-            name: flag(name, dynamics=dynamics, influence=influence)
-            for name in (*DYNAMICS_FLAGGERS, *INFLUENCE_FLAGGERS)
-        }
+        {name: flag(name, dynamics=dynamics, influence=influence) for name in (*DYNAMICS_FLAGGERS, *known)}
     )
 
 
 def flag_images(influence: pd.DataFrame) -> pd.DataFrame:
     """All image-level flaggers in one long table: flagger, id (image), score.
 
-    `self_influence`, `self_influence_sgd` and `mean_loss` are the influence table's columns; `opposition` is
-    the largest −score over its queries, for a table that has any.
+    All but `opposition` are columns of the influence table; what it lacks is left out.
     """
-    ordered = influence.sort_values("image_id")
-    scores: dict[ImageFlagger, pd.Series[float]] = {
-        name: ordered[name] for name in IMAGE_FLAGGERS if name != "opposition"
-    }
-    if score_columns(ordered):
-        scores["opposition"] = -ordered[score_columns(ordered)].min(axis=1)
+    ordered = _with_opposition(influence).sort_values("image_id")
+    scores = {name: ordered[name] for name in IMAGE_FLAGGERS if name in ordered}
     ids = ordered["image_id"].to_numpy()
     return _stack(
         {
@@ -89,6 +90,11 @@ def flag_images(influence: pd.DataFrame) -> pd.DataFrame:
             for name, score in scores.items()
         }
     )
+
+
+def _with_opposition(influence: pd.DataFrame) -> pd.DataFrame:
+    columns = score_columns(influence)
+    return influence.assign(opposition=-influence[columns].min(axis=1)) if columns else influence
 
 
 def _stack(frames: Mapping[Any, pd.DataFrame]) -> pd.DataFrame:

@@ -6,7 +6,7 @@ Nothing is written here. Shapes: S draws of an epoch, V visits of a step, K clas
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,11 +53,17 @@ class TrainingLoop:
         seed: int,
         device: torch.device = CPU,
         ranks: Ranks = ALONE,
+        loss_weights: Mapping[str, float] | None = None,
     ):
-        """`seed` decides the draws and the augmentation. Every worker passes equal weights."""
+        """`seed` decides the draws and the augmentation. Every worker passes equal weights.
+
+        `loss_weights` multiply visits' losses, 1 where a visit is not named. Weight 0 takes a visit out while
+        every step keeps its other visits and its divisor.
+        """
         self.model = model.to(device)
         self.training, self.validation = training, validation
         self.settings, self.seed, self.device, self.ranks = settings, seed, device, ranks
+        self.loss_weights = loss_weights or {}
         self.step = 0
         self.autocast_dtype = autocast_dtype(settings, device)
         _freeze_unused(self.model, training.read([0]).photos_BHWC[:1].to(device))
@@ -124,6 +130,9 @@ class TrainingLoop:
             photos_BHWC = flip_photos(photos_BHWC, bag.image_ids, seed=self.seed, epoch=epoch)
         logits_VK = self._logits(self._forward, photos_BHWC, bag.presence_VN)
         loss_V = draw_losses(logits_VK, bag.labels_V.to(self.device))
+        if self.loss_weights:
+            weights = [self.loss_weights.get(visit_id, 1.0) for visit_id in bag.visit_ids]
+            loss_V = loss_V * loss_V.new_tensor(weights)
         # DDP averages over workers; times their number / the step's visits makes it the mean over visits.
         weight = self.ranks.count / step_visits if own else 0.0
         self.optimizer.zero_grad(set_to_none=True)

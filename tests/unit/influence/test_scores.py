@@ -53,6 +53,7 @@ def test_self_influence_is_not_divided_by_the_batch_size_and_losses_are_averaged
     assert frame.loc["a1", "self_influence"] == pytest.approx(2 * 0.1 * 40)
     assert frame.loc["b1", "self_influence_sgd"] == pytest.approx(3 * 0.01 * 1)
     assert frame.loc["a2", "mean_loss"] == pytest.approx(3.5)
+    assert frame.loc["a2", "gradient_norm"] == pytest.approx((2**0.5 + 5**0.5) / 2)
     assert frame["draws"].to_dict() == {"a1": 2, "a2": 2, "b1": 3}
     assert frame.loc["b1", ["visit_id", "patient_id", "label"]].to_list() == ["B", "P2", 1]
 

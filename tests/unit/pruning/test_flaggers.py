@@ -40,6 +40,7 @@ def influence() -> pd.DataFrame:
             "self_influence": [1.0, 5.0, 2.0],
             "self_influence_sgd": [4.0, 2.0, 7.0],
             "mean_loss": [0.1, 0.2, 0.3],
+            "gradient_norm": [2.0, 4.0, 3.0],
             "score:W0": [-1.0, 2.0, 0.5],
             "score:W1": [3.0, -4.0, 1.5],
         }

@@ -1,0 +1,135 @@
+"""How well each flagger finds what is wrong, and how far flaggers agree, over all trials."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+
+from grasp_ray.evaluation.across_trials import t_interval
+from grasp_ray.evaluation.disagreement import disagreement_curves, doubly_read, found_at, why_no_curve
+from grasp_ray.evaluation.flagger_quality import weighted_average_precision, weighted_recall
+from grasp_ray.evaluation.intervals import percentile_interval, weighted_auc
+from grasp_ray.evaluation.settings import EvaluateSettings
+
+INSPECTED = (0.10, 0.20, 0.30)
+
+
+def finding_rows(scores: pd.DataFrame, positive_ids: Iterable[str], target: str) -> pd.DataFrame:
+    """One trial: target, flagger, metric (auc, average_precision, recall at 10/20/30 %), value.
+
+    Recall inspects the first share of all ids by score; equal scores in order of id. Empty when nothing, or
+    everything, is positive.
+    """
+    wanted = set(positive_ids)
+    rows = []
+    for flagger, of_flagger in scores.groupby("flagger", sort=True):
+        ordered = of_flagger.sort_values("id")
+        score_M = ordered["score"].to_numpy(np.float64)
+        positive_M = ordered["id"].isin(wanted).to_numpy()
+        if not positive_M.any() or positive_M.all():
+            continue
+        for metric, value in _metrics(score_M, positive_M).items():
+            rows.append((target, str(flagger), metric, value))
+    return pd.DataFrame(rows, columns=["target", "flagger", "metric", "value"])
+
+
+def _metrics(score_M: np.ndarray, positive_M: np.ndarray) -> dict[str, float]:
+    once_1M = np.ones((1, len(score_M)))
+    found = {
+        "auc": weighted_auc(
+            score_M[positive_M],
+            score_M[~positive_M],
+            once_1M,
+            positive_owner=np.nonzero(positive_M)[0],
+            negative_owner=np.nonzero(~positive_M)[0],
+        ),
+        "average_precision": weighted_average_precision(score_M, positive_M, once_1M),
+    }
+    for share in INSPECTED:
+        found[f"recall_{share:.0%}"] = weighted_recall(score_M, positive_M, once_1M, inspected_share=share)
+    return {name: float(value[0]) for name, value in found.items()}
+
+
+def artefact_rows(scores: pd.DataFrame, artefacts: pd.DataFrame) -> pd.DataFrame:
+    """`finding_rows` for any artefact and for each kind, against photos that show none."""
+    shown = set(artefacts["image_id"])
+    frames = [finding_rows(scores, shown, "artefact")]
+    for kind, rows in artefacts.groupby("artefact", sort=True):
+        others = shown - set(rows["image_id"])
+        frames.append(finding_rows(scores[~scores["id"].isin(others)], rows["image_id"], f"artefact: {kind}"))
+    return pd.concat(frames, ignore_index=True)
+
+
+def disagreement_rows(scores: pd.DataFrame, visits: pd.DataFrame, settings: EvaluateSettings) -> pd.DataFrame:
+    """One trial: share of reader disagreements among the first `inspected_share`, a mean over 84:16 draws."""
+    scored = visits[visits["visit_id"].isin(scores["id"])]
+    truth = doubly_read(scored)
+    if why_no_curve(truth):
+        return pd.DataFrame(columns=["target", "flagger", "metric", "value"])
+    found = found_at(disagreement_curves(scores, truth, settings), settings.inspected_share)
+    return pd.DataFrame(
+        {
+            "target": "reader disagreement",
+            "flagger": found["flagger"],
+            "metric": f"recall_{settings.inspected_share:.0%}",
+            "value": found["found_mean"],
+        }
+    )
+
+
+def over_trials(rows: pd.DataFrame, keys: Sequence[str], confidence: float) -> pd.DataFrame:
+    """Mean of `value` over trials with a t interval, by `keys`: …, value, low, high, trials."""
+    found = []
+    for key, of_key in rows.groupby(list(keys), sort=True):
+        values_T = of_key["value"].to_numpy(np.float64)
+        low, high = t_interval(values_T, confidence) if len(values_T) > 1 else (np.nan, np.nan)
+        found.append((*key, float(values_T.mean()), low, high, len(values_T)))
+    return pd.DataFrame(found, columns=[*keys, "value", "low", "high", "trials"])
+
+
+def agreement_rows(scores: pd.DataFrame, *, top_share: float) -> pd.DataFrame:
+    """One trial: how far two sources of a flagger agree: flagger, pair, metric (spearman, jaccard), value.
+
+    `scores` as `study.stability_of` gives them. Pairs: each training seed with the first, and each kind of
+    influence with `adam`. Jaccard is of the first `top_share`; chance is about top_share / (2 − top_share).
+    """
+    rows = []
+    for flagger, of_flagger in scores.groupby("flagger", sort=True):
+        table = of_flagger.pivot_table(index="id", columns="source", values="score").dropna()
+        seeds = sorted(str(name) for name in table if str(name).startswith("seed="))
+        pairs = [(seeds[0], other) for other in seeds[1:]]
+        pairs += [
+            ("adam", str(other)) for other in table if "adam" in table and other not in (*seeds, "adam")
+        ]
+        for first, second in pairs:
+            pair = "another seed" if first in seeds else f"adam, {second}"
+            for metric, value in _agreement(table[first], table[second], top_share).items():
+                rows.append((str(flagger), pair, metric, value))
+    found = pd.DataFrame(rows, columns=["flagger", "pair", "metric", "value"])
+    return found.groupby(["flagger", "pair", "metric"])["value"].mean().reset_index()
+
+
+def _agreement(first: "pd.Series[float]", second: "pd.Series[float]", top_share: float) -> dict[str, float]:
+    count = max(1, round(top_share * len(first)))
+    tops = [set(one.sort_values(ascending=False, kind="stable").index[:count]) for one in (first, second)]
+    return {
+        "spearman": float(spearmanr(first, second).statistic),
+        "jaccard": len(tops[0] & tops[1]) / len(tops[0] | tops[1]),
+    }
+
+
+def datamodel_summary(tables: Mapping[int, pd.DataFrame], confidence: float, *, seed: int) -> pd.DataFrame:
+    """Mean LDS by model, unit, preconditioner and exposure, with percentiles over resampled queries."""
+    pooled = pd.concat([table.assign(trial=trial) for trial, table in tables.items()], ignore_index=True)
+    keys = ["model", "unit", "precondition", "exposure"]
+    wide = pooled.pivot_table(index=["trial", "query_id"], columns=keys, values="lds")
+    values_QC = wide.to_numpy()
+    chosen_RQ = np.random.default_rng([seed, 8]).integers(0, len(values_QC), (2000, len(values_QC)))
+    mean_RC = np.stack([values_QC[chosen_Q].mean(axis=0) for chosen_Q in chosen_RQ])
+    rows = []
+    for column, key in enumerate(wide.columns):
+        interval = percentile_interval(mean_RC[:, column], confidence)
+        assert interval is not None, "every query has an LDS"
+        rows.append((*key, float(values_QC[:, column].mean()), *interval, len(values_QC), len(tables)))
+    return pd.DataFrame(rows, columns=[*keys, "lds", "low", "high", "queries", "trials"])
