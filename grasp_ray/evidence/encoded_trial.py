@@ -14,10 +14,9 @@ from torch import Tensor
 
 from grasp_ray.mil.model import build_model
 from grasp_ray.mil.settings import ModelSettings
+from grasp_ray.training.encoding import encode_photos
 from grasp_ray.trial.bags import BagBatch
 from grasp_ray.trial.photo_store import PhotoStore
-
-PHOTOS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -54,17 +53,12 @@ class EncodedTrial:
         )
 
 
-def encode_photos(
+def standardised_features(
     settings: ModelSettings, manifest: pd.DataFrame, store: PhotoStore, *, image_side_px: int
 ) -> Float32[np.ndarray, "I F"]:
     """Features of the encoder as loaded, standardised over the training photos."""
-    model = build_model(settings, image_side_px=image_side_px, seed=0).eval()
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(manifest), PHOTOS_AT_ONCE):
-            photos_BHWC = torch.from_numpy(store.read(manifest.iloc[start : start + PHOTOS_AT_ONCE]))
-            parts.append(model.encoder(model.normalise(photos_BHWC)).numpy())
-    features_IF = np.concatenate(parts)
+    model = build_model(settings, image_side_px=image_side_px, seed=0)
+    features_IF = encode_photos(model, store.read(manifest))
     train = (manifest["split"] == "train").to_numpy()
     centred_IF = features_IF - features_IF[train].mean(axis=0)
     scaled_IF: Float32[np.ndarray, "I F"] = centred_IF / (features_IF[train].std(axis=0) + 1e-6)

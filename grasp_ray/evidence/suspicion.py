@@ -13,12 +13,7 @@ from grasp_ray.evidence.encoded_trial import EncodedTrial
 from grasp_ray.evidence.network import Network
 from grasp_ray.monitoring.photo_statistics import photo_statistics
 from grasp_ray.pruning.capture_flaggers import capture_outlier, photo_quality, shortcut
-from grasp_ray.pruning.embedding_flaggers import (
-    confident_learning,
-    knn_disagreement,
-    out_of_fold_probabilities,
-    visit_probabilities,
-)
+from grasp_ray.pruning.embedding_flaggers import knn_disagreement, label_fit
 from grasp_ray.pruning.flaggers import flag, flag_images, flag_visits
 from grasp_ray.trial.photo_store import PhotoStore
 
@@ -80,23 +75,19 @@ def _by_embedding(trial: EncodedTrial, seed: int) -> tuple[pd.DataFrame, "pd.Ser
     labels_V, patients_V = visits["label"].to_numpy(np.int64), visits["patient_id"].to_numpy(dtype=object)
     visit_of_B = pd.Index(visits["visit_id"]).get_indexer(rows["visit_id"])
     features_BF = trial.features_IF[rows.index.to_numpy()]
-    probability_BK = out_of_fold_probabilities(
-        features_BF, labels_V[visit_of_B], patients_V[visit_of_B], seed=seed, repeats=1
-    )
-    probability_VK = visit_probabilities(probability_BK, visit_of_B)
+    fit = label_fit(features_BF, rows, seed=seed)
     pooled_VF = np.zeros((len(visits), features_BF.shape[1]))
     np.add.at(pooled_VF, visit_of_B, features_BF)
     pooled_VF /= np.bincount(visit_of_B)[:, None]
     scores = pd.DataFrame(
         {
-            "confident_learning": confident_learning(labels_V, probability_VK),
+            "confident_learning": fit.suspicion_V,
             "knn_disagreement": knn_disagreement(pooled_VF, labels_V, patients_V),
             "random": np.random.default_rng([seed, 11]).random(len(visits)),
         },
         index=pd.Index(visits["visit_id"]),
     )
-    of_label = probability_VK[np.arange(len(visits)), labels_V]
-    return scores, pd.Series(of_label, index=scores.index)
+    return scores, pd.Series(fit.label_probability_V, index=scores.index)
 
 
 def _by_capture(trial: EncodedTrial, store: PhotoStore, seed: int) -> pd.DataFrame:

@@ -14,7 +14,7 @@ import torch
 
 from grasp_ray.errors import RunConflictError
 from grasp_ray.evidence.datamodel import datamodel_table
-from grasp_ray.evidence.encoded_trial import EncodedTrial, encode_photos
+from grasp_ray.evidence.encoded_trial import EncodedTrial, standardised_features
 from grasp_ray.evidence.study import StudySettings, stability_of, train_arms_of, train_baselines
 from grasp_ray.on_ray.shards import Shard, ShardFunction, Workers, map_shards
 from grasp_ray.storage import Storage
@@ -130,8 +130,9 @@ def _features(
 ) -> np.ndarray:
     """Repetitions on one run share its features; whoever comes first writes them, whole."""
     if not study.run.exists(FEATURES):
-        study.run.write_array(
-            FEATURES, encode_photos(settings.model, study.manifest, store, image_side_px=image_side_px)
+        features_IF = standardised_features(
+            settings.model, study.manifest, store, image_side_px=image_side_px
         )
-    features_IF: np.ndarray = study.run.read_array(FEATURES)
-    return features_IF
+        study.run.write_array(FEATURES, features_IF)
+    stored_IF: np.ndarray = study.run.read_array(FEATURES)
+    return stored_IF

@@ -8,6 +8,7 @@ import pandas as pd
 from grasp_ray.config import AuditConfig
 from grasp_ray.influence.queries import choose_queries
 from grasp_ray.influence.scores import combine
+from grasp_ray.on_ray.encode import encode_manifest
 from grasp_ray.on_ray.predict import ATTENTION, PREDICTIONS
 from grasp_ray.on_ray.replay import read_raw, replay_checkpoints
 from grasp_ray.on_ray.replay_plan import ReplayPlan
@@ -15,6 +16,8 @@ from grasp_ray.on_ray.workers import gpu_workers
 from grasp_ray.pipeline.arms import CHECKPOINTS, baseline_arms
 from grasp_ray.pipeline.run_folder import INFLUENCE, INFLUENCE_SHARDS, QUERIES, RunFolder
 from grasp_ray.pipeline.run_record import write_run_record
+from grasp_ray.pruning.embedding_flaggers import label_fit
+from grasp_ray.pruning.flaggers import LABEL_MISFIT
 from grasp_ray.storage import Storage
 from grasp_ray.training.replay_checkpoint import checkpoint_names, load_record
 
@@ -29,7 +32,8 @@ def score(config: AuditConfig) -> None:
         if must_run:
             queries = _queries(config, run, manifest)
             run.storage.write_table(QUERIES, queries)
-            run.storage.write_table(INFLUENCE, _influence(config, run, manifest, queries))
+            influence = _influence(config, run, manifest, queries)
+            run.storage.write_table(INFLUENCE, _with_label_misfit(config, run, manifest, influence))
     write_run_record(run, config)
 
 
@@ -48,6 +52,28 @@ def _influence(
 ) -> pd.DataFrame:
     plan = replay_plan(config, run, manifest, queries, output=run.storage.child(INFLUENCE_SHARDS))
     return combine_shards(plan, replay_checkpoints(plan, workers=gpu_workers(config.cluster)))
+
+
+def _with_label_misfit(
+    config: AuditConfig, run: RunFolder, manifest: pd.DataFrame, influence: pd.DataFrame
+) -> pd.DataFrame:
+    """Add how badly each visit's label fits its photos, where the encoder began with trained weights."""
+    if config.model.weights == "none":
+        return influence
+    train = manifest[manifest["split"] == "train"]
+    if train.groupby("label")["patient_id"].nunique().min() < 2:
+        log.warning("confident_learning is left out: a class occurs in one training patient only")
+        return influence
+    features_BF = encode_manifest(
+        run.storage,
+        train,
+        config.model,
+        image_side_px=config.trial.image_side_px,
+        workers=gpu_workers(config.cluster),
+    )
+    fit = label_fit(features_BF, train)
+    misfit = pd.Series(fit.suspicion_V, index=fit.visit_ids)
+    return influence.assign(**{LABEL_MISFIT: influence["visit_id"].map(misfit)})
 
 
 def combine_shards(plan: ReplayPlan, shards: Sequence[Sequence[str]]) -> pd.DataFrame:

@@ -9,7 +9,10 @@ Folds keep a patient together: two visits of one patient look alike, and one wou
 Shapes: E examples (photos or visits), B photos, V visits, D embedding, K classes.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
+import pandas as pd
 from cleanlab.rank import get_label_quality_scores
 from jaxtyping import Float, Int
 from scipy.special import softmax
@@ -18,6 +21,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.neighbors import NearestNeighbors
 
 from grasp_ray.errors import ConfigError
+
+FOLDS = 5
 
 INVERSE_PENALTY = 0.1
 """scikit-learn's C, for embeddings of unit mean square norm."""
@@ -28,7 +33,7 @@ def out_of_fold_probabilities(
     labels_E: Int[np.ndarray, "E"],
     patient_ids_E: np.ndarray,
     *,
-    folds: int = 5,
+    folds: int = FOLDS,
     repeats: int = 3,
     seed: int = 0,
 ) -> Float[np.ndarray, "E K"]:
@@ -79,6 +84,44 @@ def confident_learning(
         labels_E, probability_EK, method="normalized_margin"
     )
     return -quality_E
+
+
+@dataclass(frozen=True)
+class LabelFit:
+    """How well each visit's label fits its photos."""
+
+    visit_ids: list[str]
+    """Ascending."""
+    suspicion_V: Float[np.ndarray, "V"]
+    """`confident_learning`."""
+    label_probability_V: Float[np.ndarray, "V"]
+    """Out-of-fold probability of the label."""
+
+
+def label_fit(
+    features_BF: Float[np.ndarray, "B F"], rows: pd.DataFrame, *, seed: int = 0, repeats: int = 1
+) -> LabelFit:
+    """Judge the label of each visit in `rows` (visit_id, patient_id, label; a row per photo, as features).
+
+    Raises `ConfigError` when a class occurs in fewer than two patients.
+    """
+    visits = rows.drop_duplicates("visit_id").sort_values("visit_id")
+    labels_V, visit_ids = visits["label"].to_numpy(np.int64), visits["visit_id"].astype(str).tolist()
+    patients_B = rows["patient_id"].to_numpy(dtype=object)
+    labels_B = rows["label"].to_numpy(np.int64)
+    patients_of_class = rows.groupby("label")["patient_id"].nunique()
+    folds = min(FOLDS, max(2, int(patients_of_class.min())))
+    probability_BK = out_of_fold_probabilities(
+        features_BF, labels_B, patients_B, folds=folds, repeats=repeats, seed=seed
+    )
+    probability_VK = visit_probabilities(
+        probability_BK, np.searchsorted(np.array(visit_ids), rows["visit_id"].to_numpy(dtype=str))
+    )
+    return LabelFit(
+        visit_ids,
+        confident_learning(labels_V, probability_VK),
+        probability_VK[np.arange(len(labels_V)), labels_V],
+    )
 
 
 def knn_disagreement(

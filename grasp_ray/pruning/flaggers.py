@@ -1,5 +1,8 @@
 """Scores that flag suspect training visits or images, all oriented higher = more suspect.
 
+`confident_learning` is how badly a label fits its visit's photos (embedding_flaggers.py); where it was
+computed, the influence table carries it on every photo of the visit as `label_misfit`.
+
 From the training's own record (the dynamics table: a row per draw of a visit) and from the influence table (a
 row per image). With l = loss, m = logit of the label minus the largest other, p = probability of the label,
 averaged over the draws of a visit in one epoch, and epochs in which the visit was drawn, in order:
@@ -29,6 +32,9 @@ import pandas as pd
 from grasp_ray.errors import ConfigError
 from grasp_ray.pruning.ranking import score_columns
 
+LABEL_MISFIT = "label_misfit"
+"""The influence table's column, missing when the encoder began with random weights."""
+
 EARLY_SHARE = 0.1
 """Share of the training's epochs that counts as early."""
 
@@ -39,9 +45,11 @@ InfluenceFlagger = Literal[
     "self_influence_max", "self_influence_mean", "self_influence_sgd_max", "self_influence_sgd_mean",
     "gradient_norm_max", "gradient_norm_mean", "opposition_max", "opposition_mean",
 ]  # fmt: skip
+LabelFlagger = Literal["confident_learning"]
 ImageFlagger = Literal["self_influence", "self_influence_sgd", "mean_loss", "gradient_norm", "opposition"]
 
 DYNAMICS_FLAGGERS: tuple[DynamicsFlagger, ...] = get_args(DynamicsFlagger)
+LABEL_FLAGGERS: tuple[LabelFlagger, ...] = ("confident_learning",)
 INFLUENCE_FLAGGERS: tuple[InfluenceFlagger, ...] = get_args(InfluenceFlagger)
 IMAGE_FLAGGERS: tuple[ImageFlagger, ...] = get_args(ImageFlagger)
 
@@ -54,12 +62,15 @@ def flag(flagger: str, *, dynamics: pd.DataFrame, influence: pd.DataFrame) -> pd
     """
     if flagger in DYNAMICS_FLAGGERS:
         score = _DYNAMICS[flagger](_per_epoch(dynamics))
+    elif flagger in LABEL_FLAGGERS:
+        _require_label_misfit(influence)
+        score = influence.groupby("visit_id", sort=True)[LABEL_MISFIT].first()
     elif flagger in INFLUENCE_FLAGGERS:
         column, _, how = flagger.rpartition("_")
         by_visit = _with_opposition(influence).groupby("visit_id", sort=True)[column]
         score = by_visit.max() if how == "max" else by_visit.mean()
     else:
-        known = ", ".join((*DYNAMICS_FLAGGERS, *INFLUENCE_FLAGGERS))
+        known = ", ".join((*DYNAMICS_FLAGGERS, *INFLUENCE_FLAGGERS, *LABEL_FLAGGERS))
         raise ConfigError(f"{flagger} is not a visit-level flagger; choose from {known}.")
     return pd.DataFrame({"id": score.index.to_numpy(), "score": score.to_numpy(dtype=np.float64)})
 
@@ -70,7 +81,8 @@ def flag_visits(dynamics: pd.DataFrame, influence: pd.DataFrame) -> pd.DataFrame
     Those whose column the influence table lacks are left out (`opposition` without queries, say).
     """
     columns = _with_opposition(influence).columns
-    known = [name for name in INFLUENCE_FLAGGERS if name.rpartition("_")[0] in columns]
+    known: list[str] = [name for name in INFLUENCE_FLAGGERS if name.rpartition("_")[0] in columns]
+    known += LABEL_FLAGGERS if LABEL_MISFIT in columns else ()
     return _stack(
         {name: flag(name, dynamics=dynamics, influence=influence) for name in (*DYNAMICS_FLAGGERS, *known)}
     )
@@ -90,6 +102,14 @@ def flag_images(influence: pd.DataFrame) -> pd.DataFrame:
             for name, score in scores.items()
         }
     )
+
+
+def _require_label_misfit(influence: pd.DataFrame) -> None:
+    if LABEL_MISFIT not in influence:
+        raise ConfigError(
+            "confident_learning needs features of an encoder that has seen other photos: set model.weights "
+            "to ImageNet weights and score again, or choose another flagger."
+        )
 
 
 def _with_opposition(influence: pd.DataFrame) -> pd.DataFrame:

@@ -1,12 +1,14 @@
 """Label flaggers on embeddings: planted errors in separated classes, and the equations by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from grasp_ray.errors import ConfigError
 from grasp_ray.pruning.embedding_flaggers import (
     confident_learning,
     knn_disagreement,
+    label_fit,
     out_of_fold_probabilities,
     visit_probabilities,
 )
@@ -75,3 +77,16 @@ def test_too_few_visits_and_too_rare_classes_are_refused(clusters) -> None:
     rare = np.where(patients == "P00", 1, 0)
     with pytest.raises(ConfigError, match="occurs in 1 patients"):
         out_of_fold_probabilities(embedding, rare, patients)
+
+
+def test_label_fit_pools_a_visits_photos_whatever_their_order(clusters) -> None:
+    embedding, labels, patients, wrong = clusters
+    visits = [f"V{index:02d}" for index in range(60)]
+    rows = pd.DataFrame({"visit_id": visits, "patient_id": patients, "label": labels})
+    twice, features = pd.concat([rows, rows]), np.vstack([embedding, embedding])
+    fit = label_fit(features, twice)
+    assert fit.visit_ids == visits
+    assert wrong[np.argsort(-fit.suspicion_V, kind="stable")[:6]].mean() >= 5 / 6
+    assert fit.label_probability_V[wrong].max() < np.median(fit.label_probability_V)
+    alone = label_fit(embedding, rows)
+    assert np.corrcoef(alone.suspicion_V, fit.suspicion_V)[0, 1] > 0.9

@@ -118,3 +118,12 @@ def test_the_order_of_rows_changes_nothing() -> None:
 def test_an_unknown_flagger_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="aumm is not a visit-level flagger; choose from loss, margin, aum"):
         flag("aumm", dynamics=dynamics(), influence=influence())
+
+
+def test_confident_learning_is_read_from_the_influence_table_and_refused_without_it() -> None:
+    table = influence().assign(label_misfit=[-0.2, -0.2, -0.9])
+    found = flag("confident_learning", dynamics=dynamics(), influence=table)
+    assert dict(zip(found["id"], found["score"], strict=True)) == {"a": -0.2, "b": -0.9}
+    assert "confident_learning" in set(flag_visits(dynamics(), table)["flagger"])
+    with pytest.raises(ConfigError, match="ImageNet weights"):
+        flag("confident_learning", dynamics=dynamics(), influence=influence())
