@@ -1,9 +1,11 @@
 """What has moved since the audit, where, and by how much? New visits of a site or device against old ones.
 
-A statistic is averaged over a patient's visits first, since visits of a patient resemble each other. Then old
-and new patients of a group are compared by the rank-sum test (Mann and Whitney 1947), and
+A statistic is averaged over a patient's visits first, since a patient's visits resemble each other. A site's
+(or device's) own old median is taken off, for its old and new patients alike. What is left of old patients
+of all sites is the reference: few belong to one site, and the usual spread is better known from all. New
+patients of a site are compared with it by the rank-sum test (Mann and Whitney 1947), and
 
-    shift = (median_new − median_old) / (1.4826 · MAD_old)
+    shift = (median_new − median_old) / (1.4826 · MAD of the reference)
 
 says how large the move is, in robust deviations between patients. p is Holm-corrected over everything that is
 tested at once. A group is named when p ≤ alpha and |shift| ≥ `smallest_shift`.
@@ -30,6 +32,7 @@ DRIFT_COLUMNS = {
 }  # fmt: skip
 """drift.parquet. `round` counts from 1; later rounds leave out the new visits of groups named before."""
 
+UNSEEN = "too few of its patients in the standing audit: compared with all of it"
 _MAD_TO_DEVIATION = 1.4826
 
 
@@ -49,7 +52,7 @@ def drift_table(
     """Every test of every round, with the columns `DRIFT_COLUMNS`.
 
     old, new: a row per visit with patient_id, site, device (may be missing), the statistics (NaN: left out).
-    A group without old patients is compared with all old visits, which the note says.
+    A group of too few old patients is compared with all old visits, which the note says.
     """
     rounds, left = [], new
     groups = _groups(new)
@@ -94,19 +97,18 @@ def _tests(
     rule: DriftRule,
 ) -> pd.DataFrame:
     rows = []
-    for column, value in groups:
-        here = new[new[column].astype("str") == value]
-        before = old[old[column].astype("str") == value] if column in old else old.iloc[:0]
-        unseen = before.empty
-        for statistic in statistics:
-            was = patient_means(old if unseen else before, statistic)
-            now = patient_means(here, statistic)
-            if min(len(was), len(now)) < rule.fewest_patients:
+    for statistic in statistics:
+        levels = {column: _levels(old, column, statistic, rule) for column, _ in groups}
+        for column, value in groups:
+            level, reference = levels[column]
+            now = patient_means(new[new[column].astype("str") == value], statistic)
+            note = ""
+            if value not in level:
+                reference, note = patient_means(old, statistic), UNSEEN
+            if min(len(reference), len(now)) < rule.fewest_patients:
                 continue
-            note = "not in the standing audit: compared with all of its visits" if unseen else ""
-            rows.append(
-                {"group": f"{column}={value}", "statistic": statistic, "note": note} | compared(was, now)
-            )
+            found = compared(reference, now - level.get(value, 0.0), level=level.get(value, 0.0))
+            rows.append({"group": f"{column}={value}", "statistic": statistic, "note": note} | found)
     tests = pd.DataFrame(rows)
     if tests.empty:
         return tests
@@ -115,20 +117,41 @@ def _tests(
     return tests
 
 
+def _levels(
+    old: pd.DataFrame, column: str, statistic: str, rule: DriftRule
+) -> tuple[dict[str, float], NDArray[np.float64]]:
+    """Each group's median over its old patients, and all groups' old patients with it taken off.
+
+    Groups of too few old patients have no level of their own.
+    """
+    levels, centred = {}, [np.zeros(0)]
+    for value, members in old.groupby(column) if column in old else ():
+        values = patient_means(members, statistic)
+        if len(values) >= rule.fewest_patients:
+            levels[str(value)] = float(np.median(values))
+            centred.append(values - levels[str(value)])
+    return levels, np.concatenate(centred)
+
+
 def patient_means(visits: pd.DataFrame, statistic: str) -> NDArray[np.float64]:
     """A statistic's mean over each patient's visits, without visits that lack it."""
     known = visits.dropna(subset=[statistic])
     return known.groupby("patient_id")[statistic].mean().to_numpy(dtype=np.float64)
 
 
-def compared(old: NDArray[np.float64], new: NDArray[np.float64]) -> dict[str, float | int]:
-    """Medians, their difference, the shift (the module's equation), the two-sided rank-sum p, and counts."""
+def compared(
+    old: NDArray[np.float64], new: NDArray[np.float64], *, level: float = 0.0
+) -> dict[str, float | int]:
+    """Medians, difference, shift (the module's equation), the two-sided rank-sum p, and counts.
+
+    `level` was taken off both samples; the medians are given with it.
+    """
     difference = float(np.median(new) - np.median(old))
     spread = robust_deviation(old)
     shift = difference / spread if spread > 0 else float(np.sign(difference)) * np.inf if difference else 0.0
     return {
-        "old_median": float(np.median(old)),
-        "new_median": float(np.median(new)),
+        "old_median": level + float(np.median(old)),
+        "new_median": level + float(np.median(new)),
         "difference": difference,
         "shift": float(shift),
         "p_value": float(mannwhitneyu(new, old, alternative="two-sided").pvalue),

@@ -46,6 +46,10 @@ class ReauditSettings(Settings):
     fewest_patients: PositiveInt = 4
     """Old and new patients that a test needs."""
 
+    photos_in_process: NonNegativeInt = 600
+    """Up to this many new photos are decoded, predicted and traced by the job's own process: starting Ray's
+    actors would take longer."""
+
     flag_rank: PositiveInt = 10
     """Harmful photos per query that make the flagged set."""
 

@@ -27,7 +27,7 @@ def actor_memory(settings: InfluenceSettings, workers: Workers) -> int:
     if workers.gpus and settings.device != "cpu":
         return int(USABLE * workers.gpus * _on_gpu(workers, _gpu_bytes))
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return int(USABLE * resources["memory"] / workers.actors)
+    return int(USABLE * resources["memory"] / max(1, workers.actors))
 
 
 def images_per_batch(

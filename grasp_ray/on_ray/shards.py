@@ -50,6 +50,7 @@ class Workers:
     """How many actors run side by side and what each holds."""
 
     actors: int
+    """0: this process does the work itself, where starting actors would cost more than a few shards."""
     cpus: float = 1.0
     gpus: float = 0.0
 
@@ -103,6 +104,8 @@ def map_shards(
     """
     outcomes: dict[str, str] = {}
     progress = Progress(what, total=sum(shard.items for shard in shards), unit=unit)
+    if not workers.actors:
+        return _in_this_process(make, shards, progress)
     deaths = 0
     while waiting := [shard for shard in shards if shard.name not in outcomes]:
         try:
@@ -120,6 +123,21 @@ def map_shards(
             log.warning("%s: a worker died; going on with %d of %d shards", what, left, len(shards))
     if shards:
         progress.done()
+    return outcomes
+
+
+def _in_this_process(
+    make: Callable[[], ShardFunction], shards: Sequence[Shard], progress: Progress
+) -> dict[str, str]:
+    outcomes: dict[str, str] = {}
+    if not shards:
+        return outcomes
+    process = make()
+    for shard in shards:
+        started = time.monotonic()
+        outcomes[shard.name] = process(shard.name)
+        progress.advance(shard.items, time.monotonic() - started)
+    progress.done()
     return outcomes
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from grasp_ray.config import AuditConfig
 from grasp_ray.on_ray.photos import decode_photos
-from grasp_ray.on_ray.workers import cpu_workers
+from grasp_ray.on_ray.shards import Workers
 from grasp_ray.pipeline.run_folder import QUARANTINE
 from grasp_ray.storage import Storage
 from grasp_ray.trial.check import raise_if_any
@@ -28,10 +28,15 @@ def checked_tables(config: AuditConfig, trial: Storage, classes: int) -> TrialTa
 
 
 def decode_new_visits(
-    config: AuditConfig, trial: Storage, run: Storage, manifest: pd.DataFrame, settings: TrialSettings
+    config: AuditConfig,
+    trial: Storage,
+    run: Storage,
+    manifest: pd.DataFrame,
+    settings: TrialSettings,
+    workers: Workers,
 ) -> pd.DataFrame:
     """Decode the manifest's photos into the run; write and return the manifest of those that can be used."""
-    problems = decode_photos(trial, run, manifest, settings, cpu_workers(config.cluster))
+    problems = decode_photos(trial, run, manifest, settings, workers)
     if config.trial.on_bad_image == "refuse":
         raise_if_any(problems)
     usable = drop_quarantined(manifest, problems)

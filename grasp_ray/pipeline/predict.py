@@ -13,7 +13,7 @@ import pandas as pd
 from grasp_ray.config import AuditConfig
 from grasp_ray.monitoring.severity import Calibration, severity_table
 from grasp_ray.on_ray.predict import ATTENTION, EMBEDDINGS, PREDICTIONS, PredictionTarget, predict_visits
-from grasp_ray.on_ray.workers import gpu_workers
+from grasp_ray.on_ray.workers import cpu_workers, gpu_workers
 from grasp_ray.pipeline.model_source import CALIBRATION, ModelSource, model_reference, model_source
 from grasp_ray.pipeline.new_visits import checked_tables, decode_new_visits
 from grasp_ray.pipeline.run_folder import RunFolder, digest
@@ -87,7 +87,7 @@ def _score(
             len(novelty.usual_V),
             config.predict.usual_quantile,
         )
-    usable = decode_new_visits(config, trial, run, manifest, settings)
+    usable = decode_new_visits(config, trial, run, manifest, settings, cpu_workers(config.cluster))
     said = run.child(MODEL_OUTPUT)
     predict_visits(run, [PredictionTarget(source.folder, said, embeddings=True)], usable, workers=workers)
     scores = severity_table(

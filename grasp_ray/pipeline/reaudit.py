@@ -6,6 +6,7 @@ runs/<run.name>/changes.parquet      what is new, changed or withdrawn since the
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -19,6 +20,7 @@ from grasp_ray.monitoring.arrivals import (
     visits_to_predict,
     withdrawn_visits,
 )
+from grasp_ray.on_ray.cluster import ClusterSettings
 from grasp_ray.on_ray.photo_statistics import measure_photos
 from grasp_ray.on_ray.predict import ATTENTION, EMBEDDINGS, PREDICTIONS, PredictionTarget, predict_visits
 from grasp_ray.on_ray.shards import Workers
@@ -99,8 +101,7 @@ class Seen:
 def _reaudit(config: AuditConfig, source: ModelSource) -> None:
     trial = Storage.at(config.trial.uri)
     tables = checked_tables(config, trial, len(config.model.class_names))
-    workers = gpu_workers(config.cluster)
-    reference = model_reference(source, config.predict, workers)
+    reference = model_reference(source, config.predict, gpu_workers(config.cluster))
     history = looks(source.run.storage) or [make_baseline(config, source, reference, tables)]
     last = history[-1]
     seen = _seen(trial, tables, last)
@@ -111,7 +112,7 @@ def _reaudit(config: AuditConfig, source: ModelSource) -> None:
     _begin(run, seen.state.digest(), last)
     run.write_table(CHANGES, seen.changes)
     log.info("re-audit %d: %s", last.number + 1, described(seen.changes))
-    _look(config, source, reference, history, seen, run, workers)
+    _look(config, source, reference, history, seen, run)
 
 
 def _seen(trial: Storage, tables: TrialTables, last: Look) -> Seen:
@@ -150,14 +151,15 @@ def _look(
     history: list[Look],
     seen: Seen,
     run: Storage,
-    workers: Workers,
 ) -> None:
     last = history[-1]
     number = last.number + 1
     touched = visits_to_predict(seen.changes, seen.state)
     gone = frozenset({*touched, *withdrawn_visits(seen.changes)})
-    rows, arrived = _new_rows(config, source, reference, seen, run, touched, gone, workers)
-    traced = extend_influence(config, source.run, history, arrived, workers)
+    rows, arrived = _new_rows(config, source, reference, seen, run, touched, gone)
+    traced = extend_influence(
+        config, source.run, history, arrived, _workers(config, arrived.manifest, gpu_workers)
+    )
     kept = last.table(VISITS)
     kept = kept[~kept["visit_id"].isin(gone)]
     new = rows.assign(arrived=number, seen_reader1=number, seen_reader2=number)
@@ -185,7 +187,6 @@ def _new_rows(
     run: Storage,
     touched: list[str],
     gone: frozenset[str],
-    workers: Workers,
 ) -> tuple[pd.DataFrame, Arrived]:
     """Decode, predict and measure the touched visits; what is there already is kept."""
     images = seen.tables.images[seen.tables.images["visit_id"].isin(touched)]
@@ -197,24 +198,33 @@ def _new_rows(
         return pd.DataFrame(columns=["visit_id"]), Arrived(run, nothing, nothing, nothing, gone)
     tables = TrialTables(visits.reset_index(drop=True), images.reset_index(drop=True))
     manifest = new_visits_manifest(tables, config.trial, splits)
-    manifest = decode_new_visits(config, Storage.at(config.trial.uri), run, manifest, config.trial)
+    at_files = _workers(config, manifest, cpu_workers)
+    manifest = decode_new_visits(config, Storage.at(config.trial.uri), run, manifest, config.trial, at_files)
     said, traced = run.child("model"), run.child("traced")
     targets = [
         PredictionTarget(source.folder, said, embeddings=True),
         PredictionTarget(source.run.arm(baseline_arms(config)[0]), traced),
     ]
-    predict_visits(run, targets, manifest, workers=workers)
+    predict_visits(run, targets, manifest, workers=_workers(config, manifest, gpu_workers))
     rows = visit_rows(
         config,
         manifest,
         reference,
         said.read_table(PREDICTIONS),
         said.read_table(EMBEDDINGS),
-        measure_photos(run, run, manifest, cpu_workers(config.cluster)),
+        measure_photos(run, run, manifest, at_files),
         source.class_names,
     )
     predictions, attention = traced.read_table(PREDICTIONS), traced.read_table(ATTENTION)
     return rows, Arrived(run, manifest, predictions, attention, gone)
+
+
+def _workers(
+    config: AuditConfig, manifest: pd.DataFrame, usual: Callable[[ClusterSettings], Workers]
+) -> Workers:
+    """This process for a few photos, else the usual actors."""
+    few = len(manifest) <= config.reaudit.photos_in_process
+    return Workers(actors=0) if few else usual(config.cluster)
 
 
 def described(found: pd.DataFrame) -> str:

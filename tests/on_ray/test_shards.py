@@ -128,3 +128,20 @@ def test_slices_are_even_and_cover_everything_once() -> None:
     slices = split_evenly(10, 4)
     assert [part.stop - part.start for part in slices] == [3, 4, 3]
     assert [number for part in slices for number in range(10)[part]] == list(range(10))
+
+
+def test_without_actors_this_process_does_the_work_and_errors_keep_their_type() -> None:
+    def make() -> Callable[[str], str]:
+        def process(name: str) -> str:
+            if name == "bad":
+                raise NumericalError("photo bad is not finite")
+            return f"{name}:{os.getpid()}"
+
+        return process
+
+    here = Workers(actors=0)
+    found = map_shards(make, [Shard("a", 1), Shard("b", 2)], workers=here, what="test")
+    assert found == {name: f"{name}:{os.getpid()}" for name in "ab"}
+    assert map_shards(make, [], workers=here, what="test") == {}
+    with pytest.raises(NumericalError, match="photo bad"):
+        map_shards(make, [Shard("bad", 1)], workers=here, what="test")

@@ -75,11 +75,25 @@ def test_many_visits_of_one_patient_count_once() -> None:
 
 def test_a_site_without_history_is_compared_with_all_and_says_so() -> None:
     rng = np.random.default_rng(5)
-    old, new = visits(rng, 60, "O"), visits(rng, 12, "N").assign(site="site-9", warmth=9.0)
+    old, new = visits(rng, 60, "O"), visits(rng, 36, "N")
+    new.loc[new["site"] == "site-3", "warmth"] = 9.0
+    new["site"] = new["site"].replace("site-3", "site-9")
     table = drift_table(old, new, STATISTICS, RULE)
     row = table[(table["group"] == "site=site-9") & table["named"]].iloc[0]
     assert row["old_patients"] == 60
-    assert "not in the standing audit" in row["note"]
+    assert "too few" in row["note"]
+
+
+def test_a_sites_own_level_is_no_drift_and_its_spread_is_learned_from_all_sites() -> None:
+    rng = np.random.default_rng(7)
+    old, new = visits(rng, 120, "O"), visits(rng, 36, "N")
+    for frame in (old, new):
+        frame.loc[frame["site"] == "site-2", "warmth"] += 30
+    table = drift_table(old, new, STATISTICS, RULE)
+    assert not table["named"].any()
+    row = table[(table["group"] == "site=site-2") & (table["statistic"] == "warmth")].iloc[0]
+    assert row["old_patients"] == 120
+    assert row["old_median"] == pytest.approx(30, abs=1)
 
 
 def test_shift_and_p_by_definition() -> None:
