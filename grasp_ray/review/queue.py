@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from grasp_ray.pruning.flaggers import INFLUENCE_FLAGGERS, flag
+from grasp_ray.pruning.flaggers import LABEL_MISFIT, flag
 from grasp_ray.review.settings import Reason, ReviewSettings
 
 PRIORITY_RULE = (
@@ -42,6 +42,11 @@ _WORDS = {
     "el1n": "Early in the training the model expected another class",
     "datamap_confidence": "Through the training the model gave this label little probability",
     "datamap_variability": "The model's belief in this label went up and down through the training",
+    "confident_learning": "Compared with visits of other patients, these photos look like another class",
+    "gradient_norm_max": "The model had to change much to fit this label",
+    "gradient_norm_mean": "The model had to change much to fit this label",
+    "opposition_max": "Learning this label makes the model worse on validation visits that it gets wrong",
+    "opposition_mean": "Learning this label makes the model worse on validation visits that it gets wrong",
 }
 _BY_HEART = "The model fits this label only by learning the visit by heart (self-influence)"
 
@@ -120,7 +125,10 @@ def _removal(inputs: QueueInputs, settings: ReviewSettings) -> pd.DataFrame:
 
 
 def _label(inputs: QueueInputs, settings: ReviewSettings) -> pd.DataFrame:
-    flagged = _flagged(inputs, settings.flagger, settings.per_reason)
+    flagger: str = settings.flagger
+    if flagger == "auto":
+        flagger = "confident_learning" if LABEL_MISFIT in inputs.influence else "loss"
+    flagged = _flagged(inputs, flagger, settings.per_reason)
     last = inputs.dynamics.sort_values("epoch", kind="stable").drop_duplicates("visit_id", keep="last")
     read = last.set_index("visit_id")["predicted"]
     labels = inputs.training_visits()["label"]
@@ -141,7 +149,7 @@ def _flagged(inputs: QueueInputs, flagger: str, count: int) -> pd.DataFrame:
     """The visits of the highest scores; ties by id."""
     scores = flag(flagger, dynamics=inputs.dynamics, influence=inputs.influence)
     scores = scores.sort_values(["score", "id"], ascending=[False, True]).reset_index(drop=True)
-    words = _BY_HEART if flagger in INFLUENCE_FLAGGERS else _WORDS[flagger]
+    words = _WORDS.get(flagger, _BY_HEART)
     below = [float((scores["score"] < score).mean()) for score in scores["score"]]
     ranked = scores.assign(rank=range(1, len(scores) + 1), below=below)
     chosen = ranked[ranked["id"].isin(inputs.readings["visit_id"])].head(count)

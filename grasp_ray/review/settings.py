@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 
-from grasp_ray.pruning.flaggers import DynamicsFlagger, InfluenceFlagger
+from grasp_ray.pruning.flaggers import DynamicsFlagger, InfluenceFlagger, LabelFlagger
 from grasp_ray.settings import Settings
 
 Reason = Literal["removal", "label", "self_influence", "disagreement"]
@@ -22,8 +22,9 @@ class ReviewSettings(Settings):
     """Why a training visit may enter: photos on the chosen k's removal list; a suspect label by `flagger`;
     high self-influence; readers who disagree on the class."""
 
-    flagger: DynamicsFlagger | InfluenceFlagger = "loss"
-    """The visit-level flagger behind the reason `label`."""
+    flagger: Literal["auto"] | LabelFlagger | DynamicsFlagger | InfluenceFlagger = "auto"
+    """The visit-level flagger behind the reason `label`. `auto` is `confident_learning`, the best of
+    docs/evidence.md, where the encoder began with trained weights; else `loss`."""
 
     per_reason: PositiveInt = 20
     """Photos (`removal`) or visits (the others) that each reason may propose, most suspect first."""

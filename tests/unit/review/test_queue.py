@@ -133,3 +133,12 @@ def test_the_digest_depends_on_the_queue_and_on_what_is_shown() -> None:
     assert queue_sha256(one, shown) == same
     assert queue_sha256(one, shown.assign(sha256="x")) != same
     assert queue_sha256(queue({"visits": 2}), shown) != same
+
+
+def test_auto_asks_confident_learning_where_the_audit_knows_it_and_the_loss_elsewhere() -> None:
+    assert set(of("label", queue())["flagger"]) == {"loss"}
+    table = inputs().influence
+    misfit = table["visit_id"].map({"A": -0.9, "B": -0.8, "C": -0.1, "D": -0.7})
+    found = of("label", queue(influence=table.assign(label_misfit=misfit)))
+    assert set(found["flagger"]) == {"confident_learning"}
+    assert found["visit_id"].tolist() == ["C", "D", "B", "A"]
