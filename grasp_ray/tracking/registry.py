@@ -26,6 +26,11 @@ from grasp_ray.tracking.settings import TrackSettings
 MODEL_NAME = "visit_classifier"
 _AUC_TAG, _DIGEST_TAG, _RUN_TAG, _REASON_TAG = "validation_auc", "validation_digest", "arm_run", "reason"
 
+_ABOUT = (
+    "Severity models from grasp_ray audits, one version per audit. `champion` moves by the rule "
+    "`track.promote` of the audit's config; each version says why it has its alias and what it was made from."
+)
+
 
 @dataclass(frozen=True)
 class Registration:
@@ -165,8 +170,8 @@ def _described(reason: str, sources: Mapping[str, str]) -> str:
     """The version's description in Markdown."""
     if not sources:
         return reason
-    rows = [f"| {what.replace('_', ' ')} | `{where}` |" for what, where in sources.items()]
-    return "\n".join([reason, "", "| made from | |", "|---|---|", *rows])
+    lines = [f"- {what.replace('_', ' ')}: `{where}`" for what, where in sources.items()]
+    return "\n".join([reason, "", "**Made from**", "", *lines])
 
 
 def decide_alias(
@@ -203,7 +208,7 @@ def _ensure_registered(client: MlflowClient, name: str) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        client.create_registered_model(name, description="Severity models from grasp_ray audits.")
+        client.create_registered_model(name, description=_ABOUT)
 
 
 def _champion(client: MlflowClient, name: str) -> Any | None:

@@ -176,7 +176,7 @@ def test_champion_moves_only_up_and_registering_twice_changes_nothing(
     assert client.get_model_version_by_alias("severity", "challenger").version == 2
     second = client.get_model_version("severity", "2")
     assert second.description.startswith(worse.reason)
-    assert "| ledger head | `cdcd" in second.description
+    assert "- ledger head: `cdcd" in second.description
     assert second.tags.items() >= SOURCES.items()
     stored = Path(client.get_model_version_download_uri("severity", "3").removeprefix("file://"))
     assert (stored / "data" / "model.pt2").is_file()
