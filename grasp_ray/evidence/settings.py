@@ -44,8 +44,11 @@ class EvidenceSettings(Settings):
     subsets: PositiveInt = 100
     """Random halves of the training visits that the linear datamodeling score retrains on."""
 
-    datamodel_trials: PositiveInt = 2
+    datamodel_trials: PositiveInt = 1
     """Trials, from the first on, on which it is computed."""
+
+    agreement_trials: PositiveInt = 4
+    """Trials, from the first on, on which kinds of influence and seeds are compared."""
 
     @field_validator("trial_seeds")
     @classmethod

@@ -1,7 +1,8 @@
 """The studies of many trials side by side: a trial is a shard that commits its own tables.
 
-trial=0011/visit_scores.parquet, image_scores.parquet, truth.parquet, artefacts.parquet, visits.parquet; where
-           asked for stability.parquet, predictions.parquet, datamodel.parquet; and, last, done.json
+trial=0011/study.json            what the tables are made from
+           visit_scores.parquet, image_scores.parquet, truth.parquet, artefacts.parquet, visits.parquet
+           stability.parquet, predictions.parquet, datamodel.parquet (where asked for)
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +24,10 @@ from grasp_ray.trial.photo_store import PhotoStore
 VISIT_SCORES, IMAGE_SCORES = "visit_scores.parquet", "image_scores.parquet"
 TRUTH, ARTEFACTS, VISITS = "truth.parquet", "artefacts.parquet", "visits.parquet"
 STABILITY, PREDICTIONS, DATAMODEL = "stability.parquet", "predictions.parquet", "datamodel.parquet"
-DONE = "done.json"
+IDENTITY = "study.json"
+HOW_MANY = {"trial_seeds", "datamodel_trials", "agreement_trials", "parts"}
+"""Settings that decide how much is computed, never what comes out."""
+
 FEATURES = "features.npy"
 
 
@@ -48,48 +52,49 @@ def study_trials(
     studies: Sequence[TrialStudy], settings: StudySettings, *, image_side_px: int, workers: Workers
 ) -> None:
     """Compute what is missing of every study. Raises `RunConflictError` for tables of other settings."""
+    waiting = {}
+    for study in studies:
+        _claim(study, settings, image_side_px)
+        if not all(study.output.exists(name) for name in (VISITS, *study.tables)):
+            waiting[str(study.seed)] = study
+    shards = [Shard(name, study.manifest["visit_id"].nunique()) for name, study in waiting.items()]
+    make = partial(_student, waiting, settings, image_side_px)
+    map_shards(make, shards, workers=workers, what="study trials", unit="visits")
+
+
+def _claim(study: TrialStudy, settings: StudySettings, image_side_px: int) -> None:
+    """Record what the tables are made from; refuse a folder that holds tables of something else."""
     identity = {
         "model": settings.model.model_dump(mode="json"),
         "train": settings.train.model_dump(mode="json"),
         "influence": settings.influence.identity(),
-        "evidence": settings.evidence.model_dump(
-            mode="json", exclude={"trial_seeds", "datamodel_trials", "parts"}
-        ),
+        "evidence": settings.evidence.model_dump(mode="json", exclude=HOW_MANY),
         "image_side_px": image_side_px,
     }
-    waiting = {str(study.seed): study for study in studies if not _is_done(study, identity)}
-    shards = [Shard(name, study.manifest["visit_id"].nunique()) for name, study in waiting.items()]
-    make = partial(_student, waiting, settings, image_side_px, identity)
-    map_shards(make, shards, workers=workers, what="study trials", unit="visits")
-
-
-def _is_done(study: TrialStudy, identity: dict[str, object]) -> bool:
-    if not study.output.exists(DONE):
-        return False
-    before = study.output.read_json(DONE)
+    if not study.output.exists(IDENTITY):
+        study.output.write_json(IDENTITY, identity)
+        return
+    before = study.output.read_json(IDENTITY)
     differing = sorted(key for key in identity if before.get(key) != identity[key])
     if differing:
         raise RunConflictError(
             f"{study.output.root} was studied with other settings of {', '.join(differing)}. Choose another "
             "run.name, or remove that folder."
         )
-    return all(study.output.exists(name) for name in study.tables)
 
 
-def _student(
-    studies: dict[str, TrialStudy], settings: StudySettings, image_side_px: int, identity: dict[str, object]
-) -> ShardFunction:
+def _student(studies: dict[str, TrialStudy], settings: StudySettings, image_side_px: int) -> ShardFunction:
     torch.set_num_threads(1)
 
     def study(name: str) -> str:
-        _study(studies[name], settings, image_side_px)
-        studies[name].output.write_json(DONE, identity)
+        study_trial(studies[name], settings, image_side_px)
         return ""
 
     return study
 
 
-def _study(study: TrialStudy, settings: StudySettings, image_side_px: int) -> None:
+def study_trial(study: TrialStudy, settings: StudySettings, image_side_px: int) -> None:
+    """Write what is missing of one trial; the scores are always computed, since the rest needs them."""
     store = PhotoStore(study.run)
     features_IF = _features(study, settings, store, image_side_px)
     trial = EncodedTrial(
@@ -119,7 +124,8 @@ def _study(study: TrialStudy, settings: StudySettings, image_side_px: int) -> No
         ),
     }
     for name in study.tables:
-        output.write_table(name, makers[name]())
+        if not output.exists(name):
+            output.write_table(name, makers[name]())
 
 
 _VISIT_COLUMNS = ["visit_id", "patient_id", "split", "label", "label_reader2"]

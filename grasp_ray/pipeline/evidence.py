@@ -7,6 +7,7 @@ import pandas as pd
 from grasp_ray.config import AuditConfig
 from grasp_ray.errors import ConfigError
 from grasp_ray.evidence.planting import plant_label_errors, shown_artefacts
+from grasp_ray.evidence.settings import EvidenceSettings
 from grasp_ray.evidence.study import StudySettings
 from grasp_ray.on_ray.evidence import DATAMODEL, PREDICTIONS, STABILITY, TrialStudy, study_trials
 from grasp_ray.on_ray.workers import cpu_workers
@@ -20,8 +21,6 @@ from grasp_ray.storage import Storage
 from grasp_ray.tracking.mlflow_log import AuditLog, check_reachable
 from grasp_ray.trial.pasi import pasi_class
 from grasp_ray.trial.schema import ARTEFACT_PREFIX
-
-PART_TABLES = {"agreement": STABILITY, "arms": PREDICTIONS, "datamodel": DATAMODEL}
 
 log = logging.getLogger(__name__)
 
@@ -76,13 +75,18 @@ def _study(config: AuditConfig, run: RunFolder, seed: int, place: int) -> TrialS
         truth=truth,
         artefacts=artefacts,
         artefacts_planted=config.simulate is not None,
-        tables=tuple(
-            table
-            for part, table in PART_TABLES.items()
-            if part in config.evidence.parts
-            and (part != "datamodel" or place < config.evidence.datamodel_trials)
-        ),
+        tables=_tables(config.evidence, place),
     )
+
+
+def _tables(settings: EvidenceSettings, place: int) -> tuple[str, ...]:
+    """The tables beside the scores for the repetition at this place."""
+    wanted = {
+        STABILITY: "agreement" in settings.parts and place < settings.agreement_trials,
+        PREDICTIONS: "arms" in settings.parts,
+        DATAMODEL: "datamodel" in settings.parts and place < settings.datamodel_trials,
+    }
+    return tuple(name for name, is_wanted in wanted.items() if is_wanted)
 
 
 def _simulated(config: AuditConfig, run: RunFolder, seed: int) -> AuditConfig:

@@ -36,6 +36,7 @@ def judge_studies(config: AuditConfig, studies: list[TrialStudy]) -> Tables:
         rows = [
             finding.agreement_rows(study.output.read_table(STABILITY), top_share=config.evidence.budget_share)
             for study in studies
+            if STABILITY in study.tables
         ]
         keys = ["metric", "pair", "flagger"]
         tables["agreement"] = finding.over_trials(pd.concat(rows), keys, confidence)
