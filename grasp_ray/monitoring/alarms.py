@@ -26,6 +26,11 @@ def drift_alarms(drift: pd.DataFrame) -> list[dict[str, object]]:
         )
         if len(others):
             sentence += f" Also: {'; '.join(_named(row) for _, row in others.iterrows())}."
+        weaker = _moved_along(drift, first)
+        if len(weaker):
+            sentence += (
+                f" With it, not certain alone: {'; '.join(_named(row) for _, row in weaker.iterrows())}."
+            )
         if first["note"]:
             sentence += f" ({str(first['note']).capitalize()}.)"
         alarms.append(
@@ -78,6 +83,13 @@ def alarm_table(alarms: list[dict[str, object]], before: pd.DataFrame, *, name: 
     return pd.DataFrame(rows, columns=list(ALARM_COLUMNS)).astype(ALARM_COLUMNS)
 
 
+def _moved_along(drift: pd.DataFrame, first: "pd.Series[float]") -> pd.DataFrame:
+    """Statistics of the same test round and group that moved, but less surely: p ≤ 0.05 before correction."""
+    beside = (drift["group"] == first["group"]) & (drift["round"] == first["round"]) & ~drift["named"]
+    rows = drift[beside & (drift["p_value"] <= 0.05) & (drift["shift"].abs() >= 1)]
+    return rows.sort_values("p_value", kind="stable")
+
+
 def _place(group: str) -> str:
     column, _, value = group.partition("=")
     return f"{column} {value}"
@@ -88,7 +100,7 @@ def _named(row: "pd.Series[float]") -> str:
     unit = UNITS.get(statistic, "of the embedding")
     direction = "up" if row["difference"] > 0 else "down"
     return (
-        f"{statistic} {direction} by {abs(row['difference']):.3g} ({unit}), "
+        f"{statistic.replace('_', ' ')} {direction} by {abs(row['difference']):.3g} ({unit}), "
         f"{abs(row['shift']):.1f} robust deviations"
     )
 

@@ -33,6 +33,9 @@ DRIFT_COLUMNS = {
 """drift.parquet. `round` counts from 1; later rounds leave out the new visits of groups named before."""
 
 UNSEEN = "too few of its patients in the standing audit: compared with all of it"
+FEWEST_FOR_A_LEVEL = 10
+"""Old patients that a group needs for a median of its own; that of fewer errs too much."""
+
 _MAD_TO_DEVIATION = 1.4826
 
 
@@ -43,7 +46,7 @@ class DriftRule:
     alpha: float
     smallest_shift: float
     fewest_patients: int
-    """Old and new patients that a group needs to be tested."""
+    """New patients that a group needs to be tested, and old ones to be tested against."""
 
 
 def drift_table(
@@ -98,7 +101,7 @@ def _tests(
 ) -> pd.DataFrame:
     rows = []
     for statistic in statistics:
-        levels = {column: _levels(old, column, statistic, rule) for column, _ in groups}
+        levels = {column: _levels(old, column, statistic) for column, _ in groups}
         for column, value in groups:
             level, reference = levels[column]
             now = patient_means(new[new[column].astype("str") == value], statistic)
@@ -117,9 +120,7 @@ def _tests(
     return tests
 
 
-def _levels(
-    old: pd.DataFrame, column: str, statistic: str, rule: DriftRule
-) -> tuple[dict[str, float], NDArray[np.float64]]:
+def _levels(old: pd.DataFrame, column: str, statistic: str) -> tuple[dict[str, float], NDArray[np.float64]]:
     """Each group's median over its old patients, and all groups' old patients with it taken off.
 
     Groups of too few old patients have no level of their own.
@@ -127,7 +128,7 @@ def _levels(
     levels, centred = {}, [np.zeros(0)]
     for value, members in old.groupby(column) if column in old else ():
         values = patient_means(members, statistic)
-        if len(values) >= rule.fewest_patients:
+        if len(values) >= FEWEST_FOR_A_LEVEL:
             levels[str(value)] = float(np.median(values))
             centred.append(values - levels[str(value)])
     return levels, np.concatenate(centred)

@@ -3,7 +3,7 @@
     brightness = mean Y, Y = 0.2126 R + 0.7152 G + 0.0722 B (Rec. 709)
     contrast   = standard deviation of Y
     warmth     = ln(mean R / mean B): colour temperature, positive is warmer
-    green      = ln(mean G / √(mean R · mean B))
+    green_tint = ln(mean G / √(mean R · mean B))
     saturation = mean (max − min) over RGB
     blown      = share of pixels with Y ≥ 0.98
     sharpness  = ln variance of Y's Laplacian (Pech-Pacheco et al. 2000): low is blurred
@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, UInt8
 
-STATISTICS = ("brightness", "contrast", "warmth", "green", "saturation", "blown", "sharpness")
+STATISTICS = ("brightness", "contrast", "warmth", "green_tint", "saturation", "blown", "sharpness")
 UNITS = {
     "brightness": "of the scale 0–1",
     "contrast": "of the scale 0–1",
     "warmth": "log red over blue",
-    "green": "log green over red and blue",
+    "green_tint": "log green over red and blue",
     "saturation": "of the scale 0–1",
     "blown": "of the pixels",
     "sharpness": "log variance of the Laplacian",
@@ -42,7 +42,7 @@ def photo_statistics(photos_BHWC: UInt8[np.ndarray, "B H W 3"]) -> pd.DataFrame:
             "brightness": luma_BHW.mean(axis=(1, 2)),
             "contrast": luma_BHW.std(axis=(1, 2)),
             "warmth": np.log(red_B / blue_B),
-            "green": np.log(green_B / np.sqrt(red_B * blue_B)),
+            "green_tint": np.log(green_B / np.sqrt(red_B * blue_B)),
             "saturation": (rgb_BHWC.max(axis=3) - rgb_BHWC.min(axis=3)).mean(axis=(1, 2)),
             "blown": (luma_BHW >= _BLOWN).mean(axis=(1, 2)),
             "sharpness": np.log(_laplacian(luma_BHW).var(axis=(1, 2)) + _FLOOR),

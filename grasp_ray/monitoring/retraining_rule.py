@@ -78,7 +78,7 @@ def _auc(facts: ServiceFacts, limit: float) -> Rule:
     drop = facts.standing_auc - facts.new_auc
     certain = facts.new_auc_high < facts.standing_auc
     said = f"AUC on new visits is {facts.new_auc:.3f}, {facts.standing_auc:.3f} in the standing audit"
-    interval = "its interval leaves that out" if certain else "which its interval includes"
+    interval = "its interval leaves that out" if certain else "its interval includes that"
     return Rule("AUC", drop >= limit and certain, f"{said}; {interval} (limit: a fall of {limit:g}).")
 
 

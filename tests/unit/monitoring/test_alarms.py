@@ -30,6 +30,14 @@ def test_a_drift_alarm_names_place_statistic_size_and_p() -> None:
     assert drift_alarms(drift(named=False)) == []
 
 
+def test_what_moved_with_it_is_told_as_less_certain() -> None:
+    weaker = drift(statistic="saturation", shift=2.0, p_value=0.01, p_holm=0.3, named=False)
+    elsewhere = drift(group="device=phone-A", statistic="green_tint", p_value=0.01, named=False)
+    (alarm,) = drift_alarms(pd.concat([drift(), weaker, elsewhere]))
+    assert "With it, not certain alone: saturation up by 0.5" in str(alarm["sentence"])
+    assert "green" not in str(alarm["sentence"])
+
+
 def test_a_reader_alarm_says_who_and_by_how_much() -> None:
     moved = MovedReader("reader2", True, float(np.log(0.7)), 0.002, 9, "against Reader 1")
     (alarm,) = reader_alarms([moved], on_pasi=True)

@@ -21,7 +21,7 @@ def test_a_flat_photo() -> None:
         (0.2126 * 200 + 0.7152 * 100 + 0.0722 * 50) / 255, rel=1e-5
     )
     assert value(flat(200, 100, 50), "warmth") == pytest.approx(np.log(4), abs=1e-4)
-    assert value(flat(200, 100, 50), "green") == pytest.approx(np.log(100 / np.sqrt(200 * 50)), abs=1e-4)
+    assert value(flat(200, 100, 50), "green_tint") == pytest.approx(np.log(100 / np.sqrt(200 * 50)), abs=1e-4)
     assert value(flat(200, 100, 50), "saturation") == pytest.approx(150 / 255, rel=1e-5)
     assert value(flat(200, 100, 50), "contrast") == pytest.approx(0, abs=1e-6)
     assert value(flat(255, 255, 255), "blown") == 1
