@@ -84,8 +84,8 @@ def gain_table(
     """Differences of test AUC and kappa between arms, over trials.
 
     Columns: arm, share, against, auc_gain, low, high (Student's t over trials), low_patients, high_patients
-    (bootstrap of trials and patients), p_value (sign flips), p_holm (Holm over all arms compared with
-    `against`), kappa_gain, kappa_low, kappa_high, won (trials with a positive AUC gain), trials.
+    (bootstrap of trials and patients), p_value (sign flips), p_holm (Holm over the shares tried of the
+    arm), kappa_gain, kappa_low, kappa_high, won (trials with a positive AUC gain), trials.
     """
     rows = []
     for arm, against in _pairs(sorted(trials[0].auc), evidence):
@@ -105,7 +105,7 @@ def gain_table(
             }
         )  # fmt: skip
     table = pd.DataFrame(rows)
-    corrected = table.groupby("against")["p_value"].transform(lambda p: holm(p.to_numpy(np.float64)))
+    corrected = table.groupby(["arm", "against"])["p_value"].transform(lambda p: holm(p.to_numpy(np.float64)))
     return table.assign(p_holm=corrected)
 
 

@@ -26,7 +26,7 @@ class EvidenceSettings(Settings):
     """Share of the training visits that every flagger's arm removes."""
 
     dose_shares: tuple[Share, ...] = (0.025, 0.05, 0.10, 0.15)
-    """Removed shares of the dose–response curve; `budget_share` must be one of them."""
+    """Removed shares of the dose–response curve, beside `budget_share`."""
 
     review_shares: tuple[Share, ...] = (0.10, 0.20, 0.30)
     """Shares of the training visits that a reader looks at again."""

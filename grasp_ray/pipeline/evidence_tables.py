@@ -60,7 +60,8 @@ def _quality(config: AuditConfig, studies: list[TrialStudy]) -> pd.DataFrame:
         artefacts = study.output.read_table(ARTEFACTS)
         frames.append(finding.artefact_rows(study.output.read_table(IMAGE_SCORES), artefacts))
     rows = pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
-    return finding.over_trials(rows, ["target", "metric", "flagger"], config.evaluate.confidence)
+    table = finding.over_trials(rows, ["target", "metric", "flagger"], config.evaluate.confidence)
+    return table.assign(low=table["low"].clip(0, 1), high=table["high"].clip(0, 1))  # all are shares
 
 
 def _arms(config: AuditConfig, studies: list[TrialStudy]) -> Tables:
