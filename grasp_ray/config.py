@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, ValidationError, model_validator
 from yaml import YAMLError
 
+from grasp_ray.audits.settings import MaskingSettings, SaliencySettings, SpecificitySettings
 from grasp_ray.errors import ConfigError
 from grasp_ray.evaluation.settings import EvaluateSettings
 from grasp_ray.evidence.settings import EvidenceSettings
@@ -24,6 +25,7 @@ from grasp_ray.review.settings import ReviewSettings
 from grasp_ray.settings import Settings
 from grasp_ray.storage import Storage
 from grasp_ray.tracking.settings import TrackSettings
+from grasp_ray.training.location_settings import LocationSettings
 from grasp_ray.training.settings import TrainSettings
 from grasp_ray.trial.settings import TrialSettings
 from grasp_ray.trial.simulate.settings import SimulateSettings
@@ -55,6 +57,10 @@ class AuditConfig(Settings):
     predict: PredictSettings = PredictSettings()
     reaudit: ReauditSettings = ReauditSettings()
     review: ReviewSettings = ReviewSettings()
+    masking: MaskingSettings = MaskingSettings()
+    saliency: SaliencySettings = SaliencySettings()
+    specificity: SpecificitySettings = SpecificitySettings()
+    location: LocationSettings = LocationSettings()
     evidence: EvidenceSettings = EvidenceSettings()
     report: ReportSettings = ReportSettings()
     track: TrackSettings = TrackSettings()

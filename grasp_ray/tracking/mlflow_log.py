@@ -271,6 +271,10 @@ class AuditLog:
             where = Path(name).parent.as_posix()
             self._client.log_artifact(self.run_id, str(path), None if where == "." else where)
 
+    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Numbers of the parent run; one logged before is brought up to date."""
+        self._log_batch(self.run_id, metrics=_points(metrics))
+
     def log_report(self, page: str) -> None:
         """The report page as the artifact report/index.html."""
         self.log_file("report/index.html", page.encode())

@@ -74,6 +74,18 @@ def squash_mask(mask_HW: Bool[np.ndarray, "H W"], image_side_px: int) -> Bool[np
     return squashed_SS
 
 
+def bounding_box(mask_HW: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+    """The mask filled to the smallest box around all its regions, last row and column included.
+
+    An empty mask stays empty.
+    """
+    box_HW = np.zeros_like(mask_HW)
+    rows, columns = np.flatnonzero(mask_HW.any(axis=1)), np.flatnonzero(mask_HW.any(axis=0))
+    if len(rows):
+        box_HW[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+    return box_HW
+
+
 def load_masks(
     trial: Storage, manifest_rows: pd.DataFrame, photo_index: pd.DataFrame, image_side_px: int
 ) -> MaskBatch:
