@@ -7,7 +7,7 @@ import sys
 
 from grasp_ray.config import load_config
 from grasp_ray.pipeline.command_line import config_parser, job_parser, refusing
-from grasp_ray.pipeline.review import decide
+from grasp_ray.pipeline.decide import decide
 
 if __name__ == "__main__":
     parser = job_parser(__doc__)

@@ -1,23 +1,20 @@
 """Step: check the trial, decode every photo once, freeze the manifest."""
 
 import logging
-from functools import partial
 
 import pandas as pd
 
 from grasp_ray.config import AuditConfig
 from grasp_ray.on_ray.photos import decode_photos
 from grasp_ray.on_ray.workers import cpu_workers
-from grasp_ray.pipeline.run_folder import DECISIONS, MANIFEST, QUARANTINE, RunFolder
+from grasp_ray.pipeline.decided import decided_trial
+from grasp_ray.pipeline.run_folder import MANIFEST, QUARANTINE, RunFolder
 from grasp_ray.pipeline.run_record import write_run_record
-from grasp_ray.review.applied import Decided, apply_decisions
-from grasp_ray.review.ledger import read_ledger
 from grasp_ray.storage import Storage
 from grasp_ray.trial.check import check_tables, raise_if_any
 from grasp_ray.trial.manifest import build_manifest, drop_quarantined, write_manifest
-from grasp_ray.trial.photo_files import photo_hashes
 from grasp_ray.trial.splits import require_splits
-from grasp_ray.trial.tables import TrialTables, read_trial
+from grasp_ray.trial.tables import read_trial
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +46,11 @@ def _prepare(config: AuditConfig, run: RunFolder) -> None:
     problems = check_tables(tables, trial, len(config.model.class_names))
     quarantine = config.trial.on_bad_image == "quarantine"
     raise_if_any(problems[problems["column"] != "photo"] if quarantine else problems)
-    decided = _decided(config, run, trial, tables)
-    manifest = decided.marked(build_manifest(decided.tables, config.trial))
+    reviewed = decided_trial(config, trial, tables)
+    if reviewed.note is not None:
+        reviewed.write_applied(run.storage)
+        write_run_record(run, config, decisions=reviewed.note)
+    manifest = reviewed.decided.marked(build_manifest(reviewed.decided.tables, config.trial))
     problems = decode_photos(trial, run.storage, manifest, config.trial, cpu_workers(config.cluster))
     if not quarantine:
         raise_if_any(problems)
@@ -59,21 +59,6 @@ def _prepare(config: AuditConfig, run: RunFolder) -> None:
     run.storage.write_table(QUARANTINE, problems)
     sha256 = write_manifest(run.storage, manifest)
     log.info("manifest: %s; sha256 %s", describe(manifest), sha256[:16])
-
-
-def _decided(config: AuditConfig, run: RunFolder, trial: Storage, tables: TrialTables) -> Decided:
-    """The tables under the ledger's decisions; which ones is kept in the run folder and in run.json."""
-    if config.trial.decisions is None:
-        return Decided.untouched(tables)
-    storage = Storage.at(config.trial.decisions)
-    ledger = read_ledger(storage)
-
-    decided = apply_decisions(tables, ledger, config.trial, partial(photo_hashes, trial, tables.images))
-    run.storage.write_table(DECISIONS, decided.applied)
-    state = {"ledger": storage.root, "head": ledger.head, "heads": list(ledger.heads)}
-    write_run_record(run, config, decisions={**state, "in_force": len(decided.applied)})
-    log.info("decisions: %d in force from %s; head %s", len(decided.applied), storage.root, ledger.head[:12])
-    return decided
 
 
 def describe(manifest: pd.DataFrame) -> str:

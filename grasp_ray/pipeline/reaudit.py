@@ -27,6 +27,7 @@ from grasp_ray.on_ray.shards import Workers
 from grasp_ray.on_ray.workers import cpu_workers, gpu_workers
 from grasp_ray.pipeline.arms import baseline_arms
 from grasp_ray.pipeline.baseline import make_baseline
+from grasp_ray.pipeline.decided import DecidedTrial, decided_trial
 from grasp_ray.pipeline.model_source import ModelReference, ModelSource, chosen_model, model_reference
 from grasp_ray.pipeline.new_visits import checked_tables, decode_new_visits
 from grasp_ray.pipeline.reaudit_findings import find, write_findings
@@ -84,39 +85,46 @@ def _as_audited(config: AuditConfig, standing: RunFolder) -> AuditConfig:
     sections = {
         name: getattr(audited, name) for name in ("model", "train", "influence", "index", "prune", "evaluate")
     }
-    trial = audited.trial.model_copy(update={"uri": config.trial.uri})
+    trial = audited.trial.model_copy(update={"uri": config.trial.uri, "decisions": config.trial.decisions})
     return config.model_copy(update=sections | {"trial": trial})
 
 
 @dataclass(frozen=True)
 class Seen:
-    """The trial now, compared with the last look."""
+    """The trial now, under the decisions in force, compared with the last look."""
 
-    tables: TrialTables
+    reviewed: DecidedTrial
     state: TrialState
     stamps: "pd.Series[str]"
     changes: pd.DataFrame
 
+    @property
+    def tables(self) -> TrialTables:
+        """Without what the decisions left out."""
+        return self.reviewed.decided.tables
+
 
 def _reaudit(config: AuditConfig, source: ModelSource) -> None:
     trial = Storage.at(config.trial.uri)
-    tables = checked_tables(config, trial, len(config.model.class_names))
+    reviewed = decided_trial(config, trial, checked_tables(config, trial, len(config.model.class_names)))
     reference = model_reference(source, config.predict, gpu_workers(config.cluster))
-    history = looks(source.run.storage) or [make_baseline(config, source, reference, tables)]
+    history = looks(source.run.storage) or [make_baseline(config, source, reference, reviewed.decided.tables)]
     last = history[-1]
-    seen = _seen(trial, tables, last)
+    seen = _seen(trial, reviewed, last)
     if seen.changes.empty:
         log.info("re-audit: nothing is new since %s (%s): nothing to do", last.name, last.folder.root)
         return
     run = RunFolder.of(config).storage
     _begin(run, seen.state.digest(), last)
     run.write_table(CHANGES, seen.changes)
+    reviewed.write_applied(run)
     log.info("re-audit %d: %s", last.number + 1, described(seen.changes))
     _look(config, source, reference, history, seen, run)
 
 
-def _seen(trial: Storage, tables: TrialTables, last: Look) -> Seen:
+def _seen(trial: Storage, reviewed: DecidedTrial, last: Look) -> Seen:
     """Hash only photos whose file is not the one that was hashed at the last look."""
+    tables = reviewed.decided.tables
     stamps = photo_stamps(trial, tables.images)
     known = stamps.merge(last.stamps(), on=["image_id", "stamp"], how="left")
     unknown = known.loc[known["sha256"].isna(), "image_id"]
@@ -124,7 +132,7 @@ def _seen(trial: Storage, tables: TrialTables, last: Look) -> Seen:
     sha256 = known["sha256"].fillna(known["image_id"].map(hashed)).fillna("")
     photos = tables.images[["image_id", "visit_id"]].assign(sha256=sha256.to_numpy())
     state = trial_state(tables.visits, photos)
-    return Seen(tables, state, stamps.set_index("image_id")["stamp"], changes(last.state, state))
+    return Seen(reviewed, state, stamps.set_index("image_id")["stamp"], changes(last.state, state))
 
 
 def _begin(run: Storage, digest: str, last: Look) -> None:
@@ -173,7 +181,7 @@ def _look(
     record = {
         "number": number, "name": config.run.name, "previous": last.folder.root,
         "standing": config.reaudit.standing, "trial": Storage.at(config.trial.uri).root,
-        "indexed": traced.indexed, "summary": described(seen.changes),
+        "indexed": traced.indexed, "summary": described(seen.changes), "decisions": seen.reviewed.note,
     }  # fmt: skip
     publish_reaudit(config, history, run, seen.changes, found, record)
     append_look(source.run.storage, write_look(run, seen.state, seen.stamps, record))

@@ -1,17 +1,18 @@
-"""Steps: build a run's review queue and its page, and take decisions back into the ledger."""
+"""Step: build the review queue of an audit or a re-audit, and its page."""
 
 import logging
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 
 from grasp_ray.config import AuditConfig
-from grasp_ray.errors import ConfigError, TrialError
 from grasp_ray.pipeline.arms import baseline_arms
 from grasp_ray.pipeline.run_folder import (
     DECISIONS,
     INFLUENCE,
+    MANIFEST,
     QUARANTINE,
     QUERIES,
     REVIEW_PAGE,
@@ -19,19 +20,17 @@ from grasp_ray.pipeline.run_folder import (
     REVIEW_SHOWN,
     RunFolder,
 )
+from grasp_ray.pipeline.service_state import ALARMS, FLAGGED, STATE, VISITS, Look, looks
 from grasp_ray.report.gallery import jpeg_uri
 from grasp_ray.report.review_page import ReviewInputs, render_review_page
+from grasp_ray.review.arrivals_queue import ArrivalInputs, arrivals_queue
 from grasp_ray.review.content import readings, visit_contents
-from grasp_ray.review.decisions import DECISION_COLUMNS, decision_problems, decisions_of, recorded
-from grasp_ray.review.ledger import append, read_ledger
 from grasp_ray.review.queue import PRIORITY_RULE, QueueInputs, queue_sha256, review_queue
-from grasp_ray.review.spreadsheet import read_csv, write_csv
+from grasp_ray.review.spreadsheet import write_csv
 from grasp_ray.storage import Storage
 from grasp_ray.training.arm import DYNAMICS
-from grasp_ray.trial.manifest import manifest_sha256
 from grasp_ray.trial.photo_store import PhotoFiles, read_photo_index
 from grasp_ray.trial.photos import decode_for_display
-from grasp_ray.trial.problems import raise_if_any
 from grasp_ray.trial.tables import TrialTables, read_trial
 
 log = logging.getLogger(__name__)
@@ -44,16 +43,19 @@ def review(config: AuditConfig) -> None:
     """
     run, trial = RunFolder.of(config), Storage.at(config.trial.uri)
     tables = read_trial(trial)
-    queue, shown = _queue(config, run, trial, tables)
+    reviewed = reviewed_run(config, run)
+    queue, shown = _queue(config, reviewed, trial, tables)
     inputs = ReviewInputs(
         run_name=config.run.name,
         queue=queue,
         queue_sha256=queue_sha256(queue, shown),
         priority_rule=PRIORITY_RULE,
-        manifest=run.manifest(),
+        manifest=reviewed.manifest,
         class_names=config.model.class_names,
         by_pasi="pasi_reader1" in tables.visits,
-        pictures=_pictures(config, run, trial, tables, queue) if config.report.thumbnails else {},
+        pictures=_pictures(config, reviewed.manifest, trial, tables, queue)
+        if config.report.thumbnails
+        else {},
     )
     run.storage.write_table(REVIEW_SHOWN, shown)
     run.storage.write_table(REVIEW_QUEUE, queue)
@@ -63,10 +65,58 @@ def review(config: AuditConfig) -> None:
     log.info("review: %d visits for %d reasons → %s", visits, len(queue), run.storage.uri(REVIEW_PAGE))
 
 
-def _queue(
-    config: AuditConfig, run: RunFolder, trial: Storage, tables: TrialTables
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The queue, and the content of its visits in the trial now."""
+@dataclass(frozen=True)
+class Reviewed:
+    """What the queue is made of: a run, or a re-audit with the looks before it."""
+
+    folders: tuple[RunFolder, ...]
+    """With the photos' manifests and stores; a photo is as the last of them has it."""
+    queue_of: Callable[[pd.DataFrame], pd.DataFrame]
+    """From the readings of the visits that may be shown."""
+
+    @cached_property
+    def manifest(self) -> pd.DataFrame:
+        """Rows of all photos, by visit as the last folder has it."""
+        return self._latest([folder.manifest() for folder in self.folders])
+
+    @cached_property
+    def photo_sha256(self) -> pd.DataFrame:
+        """image_id, visit_id and sha256 of the manifest's photos."""
+        stores = [
+            folder.manifest()[["visit_id", "image_id"]].merge(
+                read_photo_index(folder.storage)[["image_id", "sha256"]], on="image_id"
+            )
+            for folder in self.folders
+        ]
+        return self._latest(stores)
+
+    @cached_property
+    def left_out(self) -> set[str]:
+        """Photos that the trial had but the manifests do without."""
+        out: set[str] = set()
+        for folder in self.folders:
+            out |= set(folder.table(QUARANTINE, made_by="train")["id"])
+            if folder.storage.exists(DECISIONS):
+                for listed in folder.storage.read_table(DECISIONS)["left_out"]:
+                    out |= set(listed.split(","))
+        return out
+
+    @staticmethod
+    def _latest(frames: list[pd.DataFrame]) -> pd.DataFrame:
+        """All rows, but those of visits that a later frame has too."""
+        kept = frames[-1:]
+        for frame in reversed(frames[:-1]):
+            later = set().union(*(one["visit_id"] for one in kept))
+            kept.append(frame[~frame["visit_id"].isin(later)])
+        return pd.concat(kept, ignore_index=True)
+
+
+def reviewed_run(config: AuditConfig, run: RunFolder) -> Reviewed:
+    """What is reviewed in the run's folder: an audit or a re-audit."""
+    return _reaudit(config, run) if run.storage.exists(STATE) else _audit(config, run)
+
+
+def _audit(config: AuditConfig, run: RunFolder) -> Reviewed:
     chosen_k = int(run.result("chosen", made_by="evaluate")["k"])
     gathered = {
         "manifest": run.manifest(),
@@ -76,42 +126,63 @@ def _queue(
         "dynamics": run.table(f"{baseline_arms(config)[0].folder}/{DYNAMICS}", made_by="train"),
         "influence": run.table(INFLUENCE, made_by="score"),
     }
+
+    def queue_of(known: pd.DataFrame) -> pd.DataFrame:
+        inputs = QueueInputs(**gathered, readings=known, class_names=config.model.class_names)
+        return review_queue(inputs, config.review)
+
+    return Reviewed((run,), queue_of)
+
+
+def _reaudit(config: AuditConfig, run: RunFolder) -> Reviewed:
+    look = Look.at(run.storage)
+    standing = RunFolder(Storage.at(config.run.root).child(str(look.record["standing"])))
+    earlier = [one for one in looks(standing.storage)[1:] if one.number < look.number]
+    folders = [RunFolder(one.folder) for one in (*earlier, look) if one.folder.exists(MANIFEST)]
+    queries = look.table(QUERIES)
+
+    def queue_of(known: pd.DataFrame) -> pd.DataFrame:
+        inputs = ArrivalInputs(
+            visits=look.table(VISITS).merge(known, on="visit_id", validate="1:1"),
+            number=look.number,
+            flagged=look.table(FLAGGED),
+            alarms=look.table(ALARMS),
+            queries=len(queries),
+            class_names=config.model.class_names,
+        )
+        return arrivals_queue(inputs, config.review)
+
+    return Reviewed((standing, *folders), queue_of)
+
+
+def _queue(
+    config: AuditConfig, reviewed: Reviewed, trial: Storage, tables: TrialTables
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The queue, and the content of its visits in the trial now."""
     known = readings(tables)
     while True:
-        inputs = QueueInputs(**gathered, readings=known, class_names=config.model.class_names)
-        queue = review_queue(inputs, config.review)
+        queue = reviewed.queue_of(known)
         shown = visit_contents(trial, tables, set(queue["visit_id"]))
-        changed = _changed_since(run, shown)
+        changed = _changed_since(reviewed, shown)
         if not changed:
             return queue, shown
         log.warning("review: changed since the run and left out: %s", ", ".join(sorted(changed)))
         known = known[~known["visit_id"].isin(changed)]
 
 
-def _changed_since(run: RunFolder, shown: pd.DataFrame) -> set[str]:
-    """Visits with photos that are not the ones in the run's photo store, or that came or went since."""
-    manifest = run.manifest()
-    rows = manifest.loc[manifest["visit_id"].isin(shown["visit_id"]), ["visit_id", "image_id"]]
-    before = rows.merge(read_photo_index(run.storage)[["image_id", "sha256"]], on="image_id")
+def _changed_since(reviewed: Reviewed, shown: pd.DataFrame) -> set[str]:
+    """Visits with photos that are not the ones that were decoded, or that came or went since."""
+    before = reviewed.photo_sha256
+    before = before[before["visit_id"].isin(shown["visit_id"])]
     both = before.merge(shown, on=["visit_id", "image_id"], how="outer", suffixes=("_before", ""))
-    both = both[~both["image_id"].isin(_left_out(run))]
+    both = both[~both["image_id"].isin(reviewed.left_out)]
     return set(both.loc[both["sha256_before"].fillna("") != both["sha256"].fillna(""), "visit_id"])
 
 
-def _left_out(run: RunFolder) -> set[str]:
-    """Photos that the trial had but the run's manifest does without."""
-    out = set(run.table(QUARANTINE, made_by="train")["id"])
-    if run.storage.exists(DECISIONS):
-        for listed in run.storage.read_table(DECISIONS)["left_out"]:
-            out |= set(listed.split(","))
-    return out
-
-
 def _pictures(
-    config: AuditConfig, run: RunFolder, trial: Storage, tables: TrialTables, queue: pd.DataFrame
+    config: AuditConfig, manifest: pd.DataFrame, trial: Storage, tables: TrialTables, queue: pd.DataFrame
 ) -> Mapping[str, str]:
     """The queued visits' photos as data: URIs, upright, without any metadata."""
-    manifest = run.manifest()
     wanted = manifest.loc[manifest["visit_id"].isin(queue["visit_id"]), "image_id"]
     images = tables.images[tables.images["image_id"].isin(wanted)].reindex(columns=["image_id", "path"])
     files, side_px = PhotoFiles(trial, images), config.review.photo_side_px
@@ -123,48 +194,3 @@ def _pictures(
         )
         for image_id, path in zip(images["image_id"], images["path"], strict=True)
     }
-
-
-def decide(config: AuditConfig, decisions_csv: str) -> None:
-    """Check a file of decisions whole and add what is new in it to the ledger `trial.decisions`.
-
-    Raises `TrialError` that lists every problem by row; then nothing is recorded.
-    """
-    if config.trial.decisions is None:
-        raise ConfigError("trial.decisions is missing: name the folder of the trial's ledger of decisions.")
-    run, trial = RunFolder.of(config), Storage.at(config.trial.uri)
-    queue, shown = (run.table(name, made_by="review") for name in (REVIEW_QUEUE, REVIEW_SHOWN))
-    rows = _read_rows(decisions_csv)
-    storage = Storage.at(config.trial.decisions)
-    ledger = read_ledger(storage)
-    if run.storage.exists(DECISIONS):
-        noted = run.result("decisions", made_by="train")
-        if noted["ledger"] == storage.root:
-            ledger.require(noted["heads"], noted_in=f"run {config.run.name}")
-    known = recorded(rows, ledger)
-    rows = rows[~known]
-    if rows.empty:
-        log.info("decisions: all %d are in the ledger already; nothing was added", len(known))
-        return
-    tables, now = read_trial(trial), datetime.now(UTC)
-    today = visit_contents(trial, tables, set(shown["visit_id"]) & set(rows["visit_id"]))
-    by_pasi = "pasi_reader1" in tables.visits
-    problems = decision_problems(rows, shown, today, now=now, by_pasi=by_pasi)
-    raise_if_any(problems, of=f"nothing was recorded, since {decisions_csv} has")
-    source = {
-        "run": run.storage.root,
-        "queue_sha256": queue_sha256(queue, shown),
-        "manifest_sha256": manifest_sha256(run.manifest()),
-    }
-    moment = now.isoformat(timespec="seconds")
-    batch = append(storage, decisions_of(rows, today), source=source, recorded_at=moment)
-    log.info("decisions: %d recorded, %d known before → %s", len(rows), known.sum(), storage.uri(batch.name))
-    log.info("they take effect in the next run: another run.name, and trial.decisions=%s", storage.root)
-
-
-def _read_rows(decisions_csv: str) -> pd.DataFrame:
-    folder, _, name = Storage.at(decisions_csv).root.rpartition("/")
-    rows = read_csv(Storage(folder).read_bytes(name), DECISION_COLUMNS, name=name)
-    if rows.empty:
-        raise TrialError(f"{decisions_csv} holds no decision.")
-    return rows

@@ -6,7 +6,7 @@ Training visits only. Test labels that were changed for what a model said of the
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -33,6 +33,8 @@ QUEUE_COLUMNS = {
 (`removal`: the harm to the query where it is largest; `disagreement`: the gap in classes plus the gap in
 PASI / 72). `rank`: place among the `ranked` photos or visits, 1 = most suspect. `times_listed`, `query_ids`:
 how many and which misclassified visits' lists a photo stands on."""
+
+_PROPOSAL_COLUMNS = ("visit_id", "image_id", "reason", "why", "flagger", "score", "rank", "ranked")
 
 _WORDS = {
     "loss": "After training on it, the model still finds this label unlikely",
@@ -77,9 +79,23 @@ def review_queue(inputs: QueueInputs, settings: ReviewSettings) -> pd.DataFrame:
     """The queue (QUEUE_COLUMNS): every reason's most suspect visits, ordered by PRIORITY_RULE, the first
     `settings.visits` of them with all their reasons.
     """
-    visits = inputs.training_visits()
-    proposals = [_PROPOSE[reason](inputs, settings).assign(reason=reason) for reason in settings.reasons]
-    rows = pd.concat(proposals, ignore_index=True)
+    proposals = {
+        reason: propose(inputs, settings)
+        for reason, propose in _PROPOSE.items()
+        if reason in settings.reasons
+    }
+    return ordered_queue(inputs.training_visits(), proposals, settings)
+
+
+def ordered_queue(
+    visits: pd.DataFrame, proposals: Mapping[Reason, pd.DataFrame], settings: ReviewSettings
+) -> pd.DataFrame:
+    """Every reason's proposals (visit_id, image_id, why, flagger, score, rank, ranked, …) as one queue.
+
+    `visits` has a row per visit that may be shown, by visit_id: patient_id, labels and PASI of both readers.
+    """
+    found = [frame.assign(reason=reason) for reason, frame in proposals.items() if len(frame)]
+    rows = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(_PROPOSAL_COLUMNS))
     rows = rows[rows["visit_id"].isin(visits.index)]
     rows = rows.join(visits, on="visit_id").assign(priority=rows["visit_id"].map(_priorities(rows)))
     rows = rows[rows["priority"] <= settings.visits]

@@ -7,7 +7,7 @@ from pydantic import Field, PositiveInt
 from grasp_ray.pruning.flaggers import DynamicsFlagger, InfluenceFlagger, LabelFlagger
 from grasp_ray.settings import Settings
 
-Reason = Literal["removal", "label", "self_influence", "disagreement"]
+Reason = Literal["removal", "label", "self_influence", "disagreement", "novelty", "drift"]
 
 
 class ReviewSettings(Settings):
@@ -17,10 +17,12 @@ class ReviewSettings(Settings):
     """Visits in the queue at most; a visit of 46 photos adds about 2 MB to the page."""
 
     reasons: tuple[Reason, ...] = Field(
-        default=("removal", "label", "self_influence", "disagreement"), min_length=1
+        default=("removal", "label", "self_influence", "disagreement", "novelty", "drift"), min_length=1
     )
     """Why a training visit may enter: photos on the chosen k's removal list; a suspect label by `flagger`;
-    high self-influence; readers who disagree on the class."""
+    high self-influence; readers who disagree on the class. After a re-audit, of what is new: listed photos; a
+    model that reads another class; disagreement; photos unlike the training data; and, of any split, visits
+    of a site or device whose photos have changed."""
 
     flagger: Literal["auto"] | LabelFlagger | DynamicsFlagger | InfluenceFlagger = "auto"
     """The visit-level flagger behind the reason `label`. `auto` is `confident_learning`, the best of

@@ -8,7 +8,8 @@ import pytest
 
 from grasp_ray.config import AuditConfig
 from grasp_ray.errors import LedgerError, TrialError
-from grasp_ray.pipeline.review import decide, review
+from grasp_ray.pipeline.decide import decide
+from grasp_ray.pipeline.review import review
 from grasp_ray.pipeline.train import train
 from grasp_ray.review.decisions import DECISION_COLUMNS
 from grasp_ray.review.ledger import read_ledger

@@ -18,9 +18,12 @@ from grasp_ray.on_ray.predict import predict_arms
 from grasp_ray.on_ray.shards import Workers
 from grasp_ray.pipeline import baseline, index, prepare, reaudit, score, simulate
 from grasp_ray.pipeline.arms import CHECKPOINTS, baseline_arms
+from grasp_ray.pipeline.decide import decide
 from grasp_ray.pipeline.model_source import chosen_model
+from grasp_ray.pipeline.review import review
 from grasp_ray.pipeline.run_record import write_run_record
 from grasp_ray.pipeline.service_state import looks
+from grasp_ray.review.decisions import DECISION_COLUMNS
 from grasp_ray.storage import Storage
 from grasp_ray.tracking.server import connect
 from grasp_ray.training.prediction import predict_bags
@@ -78,9 +81,9 @@ def audited(home: Path) -> Audited:
     return Audited(config, run.storage)
 
 
-def look_again(home: Path, name: str, **settings: object) -> AuditConfig:
+def look_again(home: Path, name: str, ledger: str | None = None, **settings: object) -> AuditConfig:
     wanted = {"standing": "first", "fewest_patients": 2} | settings
-    return tiny(home, name, trial={"uri": f"{home}/grown"}, reaudit=wanted)
+    return tiny(home, name, trial={"uri": f"{home}/grown", "decisions": ledger}, reaudit=wanted)
 
 
 def add_visits(trial: Storage, other: Storage, count: int) -> list[str]:
@@ -274,3 +277,30 @@ def test_mlflow_lists_the_re_audit_in_an_experiment_of_the_trial(week: Storage, 
     assert run.data.metrics["retraining_due"] == 1
     tables = {item.path for item in client.list_artifacts(run.info.run_id, "tables")}
     assert {"tables/changes.parquet", "tables/alarms.csv"} <= tables
+
+
+def test_decisions_on_the_queue_of_a_re_audit_make_the_next_one(
+    week: Storage, grown: Grown, home: Path, tmp_path: Path
+) -> None:
+    config = look_again(home, "week-1", ledger=str(tmp_path / "ledger"))
+    review(config)
+    queue = week.read_table("review/queue.parquet")
+    assert set(queue["visit_id"]) & set(grown.new)
+    assert set(queue["visit_id"]) <= {*grown.new, grown.retaken, grown.late}
+    assert b"<html" in week.read_bytes("review/index.html")
+
+    visit = next(visit for visit in queue["visit_id"] if visit in grown.new)
+    shown = week.read_table("review/shown.parquet")
+    photo = str(shown.loc[shown["visit_id"] == visit, "image_id"].iloc[0])
+    moment = datetime.now(UTC).isoformat(timespec="seconds")
+    answer = [visit, photo, "exclude_image", "", "Dr. A", moment, "blurred"]
+    (tmp_path / "decisions.csv").write_text(f"{','.join(DECISION_COLUMNS)}\n{','.join(answer)}\n")
+    decide(config, str(tmp_path / "decisions.csv"))
+
+    reaudit.reaudit(look_again(home, "week-2", ledger=str(tmp_path / "ledger")))
+    after = Storage.at(home / "runs" / "week-2")
+    changes = after.read_table("changes.parquet")
+    assert changes[["kind", "what", "image_id"]].to_numpy().tolist() == [["withdrawn", "photo", photo]]
+    assert photo not in set(after.read_table("manifest.parquet")["image_id"])
+    assert after.read_table("decisions.parquet")["left_out"].tolist() == [photo]
+    assert after.read_json("state.json")["decisions"]["in_force"] == 1

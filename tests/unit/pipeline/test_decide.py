@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from grasp_ray.errors import ConfigError, StorageError, TrialError
-from grasp_ray.pipeline.review import decide
+from grasp_ray.pipeline.decide import decide
 from grasp_ray.pipeline.run_folder import REVIEW_QUEUE, REVIEW_SHOWN, RunFolder
 from tests.unit.pipeline.conftest import MakeConfig
 from tests.unit.review.made_up_decisions import content
