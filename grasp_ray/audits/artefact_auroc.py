@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
+from scipy.stats import fisher_exact
 from sklearn.linear_model import LogisticRegression
 
 from grasp_ray.evaluation.comparison import holm
@@ -37,6 +38,10 @@ class Artefact:
 
     present_V: Bool[np.ndarray, "V"]
     linked_class: int
+    link: float
+    """Share of that class among training visits with the artefact, minus that without it; 0 if unknown."""
+    link_p: float
+    """Fisher's exact p of that link, times the classes it was chosen from; 1 if unknown."""
 
 
 @dataclass(frozen=True)
@@ -110,9 +115,10 @@ def artefact_table(
 ) -> pd.DataFrame:
     """A row per artefact and class (of two classes, the second alone).
 
-    Columns: artefact, label, class_name, linked (whether the artefact goes with that class in training), the
-    AUROCs, p_holm, visits, note. Only linked rows are tested, and training data alone decide which those are:
-    the others are there to be read, and have no p_holm.
+    Columns: artefact, label, class_name, linked (whether that class is the one the artefact goes with in
+    training), link and link_p (how much it does; see `Artefact`), the AUROCs, p_holm, visits, note. Only
+    linked rows are tested, and training data alone decide which those are: the others are there to be read,
+    and have no p_holm.
     """
     rows = []
     for name, artefact in artefacts.items():
@@ -123,8 +129,9 @@ def artefact_table(
             )  # fmt: skip
             row = {"artefact": name, "label": label, "class_name": class_names[label]}
             row |= {"linked": label == artefact.linked_class, **found.values}
+            row |= {"link": artefact.link, "link_p": artefact.link_p}
             rows.append({**row, "visits": len(labels_V), "note": found.note})
-    columns = ["artefact", "label", "class_name", "linked", *NUMBERS, "visits", "note"]
+    columns = ["artefact", "label", "class_name", "linked", "link", "link_p", *NUMBERS, "visits", "note"]
     table = pd.DataFrame(rows, columns=columns).astype({**dict.fromkeys(NUMBERS, "float64"), "linked": bool})
     table["p_holm"] = np.nan
     table.loc[table["linked"], "p_holm"] = holm(table.loc[table["linked"], "p_value"].to_numpy())
@@ -142,17 +149,31 @@ def annotated(
     by a logistic regression fitted on those.
     """
     found = {}
+    labels_T = labels_V[training_V]
     for name in flags.columns:
         present_V = flags[name].to_numpy(dtype=bool)
-        found[str(name)] = Artefact(
-            present_V, _linked_class(present_V[training_V], labels_V[training_V], classes)
-        )
-    of_class_V = labels_V[training_V] == 1
-    if classes == 2 and len(flags.columns) > 1 and 0 < of_class_V.sum() < len(of_class_V):
-        model = LogisticRegression(max_iter=1000).fit(flags[training_V].to_numpy(), of_class_V)
-        likely_V = model.predict_proba(flags.to_numpy())[:, 1] > of_class_V.mean()
-        found[TOGETHER] = Artefact(likely_V, 1)
+        linked = _linked_class(present_V[training_V], labels_T, classes)
+        found[str(name)] = _linked(present_V, training_V, labels_T == linked, linked, classes)
+    of_class_T = labels_T == 1
+    if classes == 2 and len(flags.columns) > 1 and 0 < of_class_T.sum() < len(of_class_T):
+        model = LogisticRegression(max_iter=1000).fit(flags[training_V].to_numpy(), of_class_T)
+        likely_V = model.predict_proba(flags.to_numpy())[:, 1] > of_class_T.mean()
+        found[TOGETHER] = _linked(likely_V, training_V, of_class_T, 1, classes)
     return found
+
+
+def _linked(
+    present_V: np.ndarray, training_V: np.ndarray, of_class_T: np.ndarray, linked: int, classes: int
+) -> Artefact:
+    """The artefact with the strength of its link to a class among the training visits."""
+    present_T = present_V[training_V]
+    if present_T.all() or not present_T.any():
+        return Artefact(present_V, linked, link=0.0, link_p=1.0)
+    sides = (present_T, ~present_T)
+    counts = [[int(of_class_T[side].sum()), int((~of_class_T[side]).sum())] for side in sides]
+    p_value = float(fisher_exact(counts).pvalue) * (classes if classes > 2 else 1)
+    link = float(of_class_T[present_T].mean() - of_class_T[~present_T].mean())
+    return Artefact(present_V, linked, link=link, link_p=min(1.0, p_value))
 
 
 def _linked_class(present_V: np.ndarray, labels_V: np.ndarray, classes: int) -> int:

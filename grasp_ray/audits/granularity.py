@@ -22,7 +22,6 @@ from jaxtyping import Bool, Float, UInt8
 from grasp_ray.training.location_settings import Supervision
 from grasp_ray.trial.masks import bounding_box
 
-
 _ROUNDING = 1e-12
 
 

@@ -13,6 +13,8 @@ from grasp_ray.evaluation.delong import auc_test, one_versus_rest_auc, why_no_au
 
 METADATA_COLUMNS = ("device", "site", "skin_type", "sex", "week")
 FULL = View("full").key
+LESION_AREA = "lesion area"
+"""The baseline that sees nothing but the mean share of a visit's photos that is lesion."""
 
 
 def probability_columns(frame: pd.DataFrame) -> list[str]:

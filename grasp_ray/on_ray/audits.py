@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 
 import pandas as pd
+import torch
 
 from grasp_ray.audits.lesion_area import lesion_shares
 from grasp_ray.audits.masked_bags import MaskedBags, load_masked_bags
@@ -18,6 +19,7 @@ from grasp_ray.mil.model import MILModel
 from grasp_ray.mil.settings import ModelSettings
 from grasp_ray.on_ray.shards import Shard, ShardFunction, Workers, map_shards
 from grasp_ray.storage import Storage
+from grasp_ray.training.arm import ArmTraining, train_arm_in_process
 from grasp_ray.training.location_arm import (
     load_located_images,
     predict_images,
@@ -229,6 +231,25 @@ def _location_trainer(
         trainings.output.write_table(f"{name}/history.parquet", history)
         predictions = visit_predictions(trainings.held_out, probability_nK)
         trainings.output.write_table(f"{name}/predictions.parquet", predictions)  # last: the arm is done
+        return ""
+
+    return train
+
+
+def train_networks(specs: Sequence[ArmTraining], *, workers: Workers) -> None:
+    """Train small networks side by side, one whole network to an actor; those that are done are kept.
+
+    Unlike `on_ray.train`, no network is spread over workers: an audit trains many, each as small as one arm.
+    """
+    arms = {str(number): spec for number, spec in enumerate(specs)}
+    shards = [Shard(name, spec.train.epochs) for name, spec in arms.items()]
+    map_shards(partial(_network_trainer, arms), shards, workers=workers, what="train networks", unit="epochs")
+
+
+def _network_trainer(arms: dict[str, ArmTraining]) -> ShardFunction:
+    def train(name: str) -> str:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        train_arm_in_process(arms[name], device=device)
         return ""
 
     return train

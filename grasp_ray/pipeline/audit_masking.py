@@ -18,6 +18,7 @@ from grasp_ray.audits.masked_bags import MaskedBags
 from grasp_ray.audits.masking import View, views
 from grasp_ray.audits.masking_pass import show_views
 from grasp_ray.audits.masking_table import (
+    LESION_AREA,
     METADATA_COLUMNS,
     drift_by_class,
     masking_table,
@@ -82,7 +83,7 @@ def _audit(config: AuditConfig, run: RunFolder) -> None:
     baselines = photo_free_baselines(
         facts[facts["split"] == "train"],
         facts[facts["visit_id"].isin(shown["visit_id"])],
-        {"metadata": METADATA_COLUMNS, "lesion area": ("lesion_share",)},
+        {"metadata": METADATA_COLUMNS, LESION_AREA: ("lesion_share",)},
         confidence=confidence,
     )
     run.storage.write_table(f"{MASKING}/baselines.parquet", baselines)

@@ -23,12 +23,13 @@ from grasp_ray.on_ray.audits import (
     AuditedVisits,
     explain_visits,
     lesion_share_of_images,
+    train_networks,
     write_variant_stores,
 )
-from grasp_ray.on_ray.train import ArmTraining, train_arms
 from grasp_ray.on_ray.workers import cpu_workers, gpu_workers
 from grasp_ray.pipeline.run_folder import RunFolder
 from grasp_ray.storage import Storage
+from grasp_ray.training.arm import ArmTraining
 
 
 def train_test_matrix(config: AuditConfig, run: RunFolder, folder: str) -> pd.DataFrame:
@@ -44,9 +45,10 @@ def train_test_matrix(config: AuditConfig, run: RunFolder, folder: str) -> pd.Da
     rows = []
     for fold in range(config.masking.folds):
         part = fold_manifest(manifest, folds=config.masking.folds, fold=fold, seed=config.train.seed)
-        for variant, store in stores.items():
+        for store in stores.values():
             store.write_table(f"fold={fold}.parquet", part)
-            train_arms([_training(config, store, variant, fold)], max_parallel=1)
+        specs = [_training(config, store, variant, fold) for variant, store in stores.items()]
+        train_networks(specs, workers=gpu_workers(config.cluster))
         tested = AuditedVisits(
             run.storage, everything.trial, part[part["split"] == "test"], everything.visits_per_shard
         )

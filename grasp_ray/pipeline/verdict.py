@@ -98,7 +98,9 @@ class _Findings:
             found.append(artefact_finding(self.tables["artefacts"], alpha, self._carriers()))
         if "masking" in self.tables:
             skipped = len(self.tables["masking_skipped"])
-            found.append(masking_finding(self.tables["masking"], skipped, self._right_without_lesion()))
+            visit_ids = self._right_without_lesion()
+            baselines = self.tables["baselines"]
+            found.append(masking_finding(self.tables["masking"], baselines, skipped, visit_ids))
         if "strata" in self.tables:
             settings = self.config.saliency
             check = randomisation_check(

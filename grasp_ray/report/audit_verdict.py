@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from grasp_ray.audits.masking_table import FULL
+from grasp_ray.audits.masking_table import FULL, LESION_AREA
 from grasp_ray.audits.saliency_table import RandomisationCheck
 from grasp_ray.report.formats import interval, number
 
@@ -18,6 +18,8 @@ Status = Literal["shortcut", "lesion", "unclear", "blocked", "not_known"]
 """`shortcut`: something else is read. `lesion`: no sign of it. `blocked`: the method failed its own check."""
 
 CHANCE = 0.5
+LINKED_BELOW = 0.01
+"""p of an artefact's link to a class in training from which it can be what the model learnt."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ def judge(findings: Sequence[Finding]) -> Verdict:
     states = {audit: finding.status for audit, finding in by_audit.items()}
     if states.get("artefacts") == "shortcut":
         return Verdict("shortcut", "The model takes a shortcut: it reads a capture artefact.", list(findings))
+    if states.get("artefacts") == "unclear":
+        title = "A capture artefact disturbs the model, though it tells nothing in training."
+        return Verdict("unclear", title, list(findings))
     elsewhere = [audit for audit in ("masking", "saliency") if states.get(audit) == "shortcut"]
     looks = [audit for audit in ("masking", "saliency") if states.get(audit) == "lesion"]
     if elsewhere and states.get("artefacts") == "lesion":
@@ -96,8 +101,8 @@ def artefact_finding(table: pd.DataFrame, alpha: float, carriers: dict[str, list
     read = tested[tested["p_holm"] < alpha]
     visits = int(tested["visits"].iloc[0])
     rests = (
-        f"{visits} held-out visits; {len(tested)} artefacts tested, each for the class it goes with in training "
-        f"(DeLong by patient, Holm at {alpha:g})"
+        f"{visits} held-out visits; {len(tested)} artefacts tested, each for the class it goes with in "
+        f"training (DeLong by patient, Holm at {alpha:g})"
     )
     if read.empty:
         widest = tested.sort_values("gap", key=abs).iloc[-1]
@@ -108,21 +113,30 @@ def artefact_finding(table: pd.DataFrame, alpha: float, carriers: dict[str, list
             f"AUROC is {gap} ({widest['artefact']}, {widest['class_name']}).",
             rests,
         )  # fmt: skip
-    worst = read.sort_values("gap", key=abs).iloc[-1]
+    led = read[(read["link_p"] < LINKED_BELOW) & (read["link"] * read["gap"] > 0)]
+    worst = (read if led.empty else led).sort_values("gap", key=abs).iloc[-1]
     robust = with_interval(worst["robust"], worst["robust_low"], worst["robust_high"])
     sign = "a sign of" if worst["gap"] > 0 else "a sign against"
-    names = ", ".join(dict.fromkeys(read["artefact"].astype(str)))
-    return Finding(
-        audit, "shortcut",
-        f"The model takes {worst['artefact']} for {sign} {worst['class_name']}: AUROC "
-        f"{_short(worst['aligned'])} where the two go together, {robust} where they do not. Read: {names}.",
-        rests,
-        visit_ids=carriers.get(str(worst["artefact"]), [])[:8],
-    )  # fmt: skip
+    numbers = f"AUROC {_short(worst['aligned'])} where the two go together, {robust} where they do not"
+    visit_ids = carriers.get(str(worst["artefact"]), [])[:8]
+    if led.empty:
+        sentence = (
+            f"{worst['artefact']} disturbs the answer: it works as {sign} {worst['class_name']} ({numbers}), "
+            "though training gives no reason for that."
+        )
+        return Finding(audit, "unclear", sentence, rests, visit_ids=visit_ids)
+    names = ", ".join(dict.fromkeys(led["artefact"].astype(str)))
+    sentence = (
+        f"The model takes {worst['artefact']} for {sign} {worst['class_name']}, as training suggests: "
+        f"{numbers}. Read: {names}."
+    )
+    return Finding(audit, "shortcut", sentence, rests, visit_ids=visit_ids)
 
 
-def masking_finding(table: pd.DataFrame, skipped: int, visit_ids: Sequence[str]) -> Finding:
-    """What is left of the AUC when the lesion's box is hidden."""
+def masking_finding(
+    table: pd.DataFrame, baselines: pd.DataFrame, skipped: int, visit_ids: Sequence[str]
+) -> Finding:
+    """What is left of the AUC when the lesion's box is hidden, and whether the box's size may explain it."""
     audit: Literal["masking"] = "masking"
     rows = {str(row["view"]): row for row in table.to_dict("records")}
     full, hidden, only = rows[FULL], rows["no_roi_box"], rows["only_roi"]
@@ -136,17 +150,22 @@ def masking_finding(table: pd.DataFrame, skipped: int, visit_ids: Sequence[str])
     if full["low"] <= CHANCE:
         sentence = f"The model does not classify these visits at all: AUC {whole}."
         return Finding(audit, "unclear", sentence, rests)
-    if hidden["low"] > CHANCE:
+    if hidden["low"] <= CHANCE:
         sentence = (
-            f"Without the lesion's box the model still reaches AUC {reach} of {whole}: it reads something "
-            f"else too. With the lesion alone it reaches {lesion}."
+            f"Without the lesion's box the AUC falls from {whole} to {reach}, which chance explains; with "
+            f"the lesion alone it is {lesion}."
         )
-        return Finding(audit, "shortcut", sentence, rests, visit_ids=list(visit_ids))
-    sentence = (
-        f"Without the lesion's box the AUC falls from {whole} to {reach}, which chance explains; with the "
-        f"lesion alone it is {lesion}."
-    )
-    return Finding(audit, "lesion", sentence, rests)
+        return Finding(audit, "lesion", sentence, rests)
+    area = baselines.loc[baselines["features"] == LESION_AREA, "auc"].max()
+    kept = f"Without the lesion's box the model still reaches AUC {reach} of {whole}"
+    if area >= hidden["auc"]:
+        sentence = (
+            f"{kept}; the size of the hidden box can explain that, since the lesion's area alone reaches "
+            f"{_short(area)}. With the lesion alone it reaches {lesion}."
+        )
+        return Finding(audit, "unclear", sentence, rests, visit_ids=list(visit_ids))
+    sentence = f"{kept}: it reads something else too. With the lesion alone it reaches {lesion}."
+    return Finding(audit, "shortcut", sentence, rests, visit_ids=list(visit_ids))
 
 
 def saliency_finding(

@@ -96,7 +96,11 @@ def render_audits_page(inputs: AuditsInputs) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        number=formats.number, percent=formats.percent, count=formats.count, bounds=_bounds
+        number=formats.number,
+        percent=formats.percent,
+        count=formats.count,
+        p_value=formats.p_value,
+        bounds=_bounds,
     )
     pictures = {
         section: [(shown, jpeg_uri(shown.photo, inputs.settings)) for shown in several]

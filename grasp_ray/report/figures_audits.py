@@ -105,8 +105,9 @@ def matrix_figure(matrix: pd.DataFrame) -> Picture:
 
 
 def lift_figure(strata: pd.DataFrame) -> Picture:
-    """Mean lift with its interval in every stratum; 1 is what the lesion's area alone would get."""
-    rows = [row for row in records(strata[strata["metric"] == "lift"]) if row["images"]]
+    """Mean lift in every stratum that has an interval; 1 is what the lesion's area alone would get."""
+    known = strata[(strata["metric"] == "lift") & (strata["low"].notna() | (strata["stratum"] == "all"))]
+    rows = [row for row in records(known) if row["images"]]
     with new_figure(8.2, 0.9 + 0.29 * len(rows)) as figure:
         axes = figure.subplots()
         height = np.arange(len(rows))

@@ -61,9 +61,14 @@ def test_an_artefact_is_tested_for_the_class_it_goes_with_in_training_alone() ->
     training = np.arange(VISITS) < 200
     found = annotated(pd.DataFrame({"lamp": lamp * 1}), labels, training, 3)
     assert found["lamp"].linked_class == 2
+    present, of_class = lamp[training], labels[training] == 2
+    assert found["lamp"].link == pytest.approx(of_class[present].mean() - of_class[~present].mean())
+    assert found["lamp"].link_p < 1e-6
+    chance = annotated(pd.DataFrame({"hair": GENERATOR.random(VISITS) < 0.5}), labels, training, 3)
+    assert chance["hair"].link_p > 0.01
     probability = GENERATOR.dirichlet([1, 1, 1], VISITS)
     table = artefact_table(
-        labels, probability, {"lamp": Artefact(GENERATOR.random(VISITS) < 0.5, 2)}, PATIENTS,
+        labels, probability, {"lamp": Artefact(GENERATOR.random(VISITS) < 0.5, 2, 0.3, 0.001)}, PATIENTS,
         ("mild", "moderate", "severe"), smallest_cell=5, confidence=0.95,
     )  # fmt: skip
     assert table["linked"].tolist() == [False, False, True]

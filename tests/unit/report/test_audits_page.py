@@ -31,6 +31,7 @@ def artefacts(gap: float, p_holm: float) -> pd.DataFrame:
     row = dict.fromkeys(NUMBERS, 0.5) | {"gap": gap, "gap_low": gap - 0.1, "gap_high": gap + 0.1}
     row |= {"aligned": 0.9, "robust": 0.9 - gap, "robust_low": 0.8 - gap, "robust_high": 1 - gap}
     row |= {"artefact": "lamp", "label": 2, "class_name": "severe", "linked": True, "note": ""}
+    row |= {"link": 0.4 if gap > 0 else -0.4, "link_p": 1e-6}
     return pd.DataFrame([row | {"p_value": p_holm, "p_holm": p_holm, "visits": 150}])
 
 
@@ -42,28 +43,38 @@ def strata(low: float, high: float) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+AREA = pd.DataFrame([{"features": "metadata", "auc": 0.95}, {"features": "lesion area", "auc": 0.6}])
 SOUND = RandomisationCheck(30, 0.2, 2.0, 1.1, survives=False)
 
 
 def test_the_masking_sentence_says_what_is_left_without_the_lesion() -> None:
-    found = masking_finding(masking(0.88, 0.81), 3, ["v1"])
+    found = masking_finding(masking(0.88, 0.81), AREA, 3, ["v1"])
     assert found.status == "shortcut"
     assert "still reaches AUC .81 [.76, .86] of .88 [.83, .93]: it reads something else" in found.sentence
     assert "3 images without a usable mask" in found.rests_on
-    assert masking_finding(masking(0.88, 0.52), 0, []).status == "lesion"
-    assert masking_finding(masking(0.52, 0.5), 0, []).status == "unclear"
+    telling = masking_finding(masking(0.88, 0.81), AREA.assign(auc=0.9), 0, ["v1"])
+    assert telling.status == "unclear"  # the box's size may be what is read
+    assert "since the lesion's area alone reaches .90" in telling.sentence
+    assert masking_finding(masking(0.88, 0.52), AREA, 0, []).status == "lesion"
+    assert masking_finding(masking(0.52, 0.5), AREA, 0, []).status == "unclear"
     nothing = masking(np.nan, np.nan).assign(note="one class: all 80 visits are of class 0")
-    assert masking_finding(nothing, 0, []).sentence == "No AUC: one class: all 80 visits are of class 0."
+    assert (
+        masking_finding(nothing, AREA, 0, []).sentence == "No AUC: one class: all 80 visits are of class 0."
+    )
 
 
 def test_an_artefact_is_read_only_beyond_the_corrected_level() -> None:
     read = artefact_finding(artefacts(0.5, 1e-5), 0.001, {"lamp": ["v7"]})
     assert read.status == "shortcut"
-    assert "takes lamp for a sign of severe: AUROC .90 where the two go together, .40" in read.sentence
+    assert "takes lamp for a sign of severe, as training suggests: AUROC .90 where" in read.sentence
     assert read.visit_ids == ["v7"]
     assert artefact_finding(artefacts(-0.5, 1e-5), 0.001, {}).sentence.count("a sign against severe") == 1
     assert artefact_finding(artefacts(0.5, 0.02), 0.001, {}).status == "lesion"
     assert artefact_finding(artefacts(0.5, 0.02).head(0), 0.001, {}).status == "not_known"
+    for unlinked in ({"link_p": 0.2}, {"link": -0.4}):  # training gives no reason, or points the other way
+        disturbed = artefact_finding(artefacts(0.5, 1e-5).assign(**unlinked), 0.001, {})
+        assert disturbed.status == "unclear"
+        assert disturbed.sentence.startswith("lamp disturbs the answer")
     few = artefacts(0.5, np.nan).assign(note="too few visits: 1 with neither")
     assert "too few visits" in artefact_finding(few, 0.001, {}).sentence
 
@@ -84,6 +95,7 @@ def test_saliency_is_blocked_when_maps_survive_random_weights() -> None:
     ("states", "status"),
     [
         ({"artefacts": "shortcut", "masking": "lesion"}, "shortcut"),
+        ({"artefacts": "unclear", "masking": "lesion"}, "unclear"),
         ({"artefacts": "lesion", "masking": "shortcut"}, "unclear"),
         ({"masking": "shortcut"}, "unclear"),
         ({"artefacts": "lesion", "masking": "lesion", "saliency": "lesion"}, "lesion"),
@@ -111,8 +123,8 @@ def supervisions() -> pd.DataFrame:
 EFFECTS = pd.DataFrame(
     [
         {
-            "measure": "lesion_lift", "kind": "delta", "flagged": 1.1, "rest": 1.5, "effect": -0.3, "low": -0.5,
-            "high": -0.1, "flagged_images": 20, "rest_images": 60, "note": "",
+            "measure": "lesion_lift", "kind": "delta", "flagged": 1.1, "rest": 1.5, "effect": -0.3,
+            "low": -0.5, "high": -0.1, "flagged_images": 20, "rest_images": 60, "note": "",
         }
     ]
 )  # fmt: skip
@@ -135,7 +147,7 @@ def test_the_page_is_self_contained_and_names_every_audit() -> None:
     }  # fmt: skip
     findings = [
         artefact_finding(tables["artefacts"], 0.001, {}),
-        masking_finding(tables["masking"], 0, []),
+        masking_finding(tables["masking"], AREA, 0, []),
         saliency_finding(tables["strata"], SOUND, 0.6, ["<i1>"]),
         supervision_finding(tables["supervisions"]),
         influence_finding(EFFECTS),
