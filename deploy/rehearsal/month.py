@@ -4,9 +4,9 @@
 
 Starts the local services in FOLDER (a temporary one when none is given) and audits the trial as of week 0.
 Then, each week: visits and late second readings arrive; the schedule's script submits a re-audit; the review
-queue is made; a stand-in for the dermatologist, who knows what was planted, answers it; the decisions enter the
-ledger; and where the re-audit says that retraining is due, a full audit runs on what the ledger left. Ends with
-exit code 1 when the lamp or the lenient reader was not named in the week in which it appeared.
+queue is made; a stand-in for the dermatologist, who knows what was planted, answers it; the decisions enter
+the ledger; where the re-audit says that retraining is due, a full audit runs on what the ledger left. Exit
+code 1: the lamp or the lenient reader was not named in the week in which it appeared.
 """
 
 import argparse
