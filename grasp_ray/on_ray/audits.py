@@ -15,6 +15,7 @@ from grasp_ray.audits.lesion_area import lesion_shares
 from grasp_ray.audits.masked_bags import MaskedBags, load_masked_bags
 from grasp_ray.audits.settings import Fill, Variant
 from grasp_ray.audits.variant_store import write_variant_shard
+from grasp_ray.errors import TrialError
 from grasp_ray.mil.model import MILModel
 from grasp_ray.mil.settings import ModelSettings
 from grasp_ray.on_ray.shards import Shard, ShardFunction, Workers, map_shards
@@ -68,6 +69,7 @@ def explain_visits(
 
     Each table gains a column `model`, the key of `model_folders`. The table `skipped` (image_id, outcome,
     reason) names images without a usable mask, once whatever the number of models. Parts stay in `output`.
+    Raises `TrialError` when no image has one.
     """
     chunks = visits.chunks()
     shards = [
@@ -86,6 +88,12 @@ def explain_visits(
                 gathered.setdefault(name.removesuffix(".parquet"), []).append(table.assign(model=model))
     merged = {name: pd.concat(parts, ignore_index=True) for name, parts in gathered.items()}
     skipped = merged.pop(SKIPPED).drop(columns="model").drop_duplicates("image_id", ignore_index=True)
+    if not merged:
+        raise TrialError(
+            f"none of the {len(skipped)} images has a usable lesion mask "
+            f"(first: {skipped['reason'].iloc[0]}). "
+            "Mend mask_path in the images table."
+        )
     return {**merged, SKIPPED: skipped}
 
 

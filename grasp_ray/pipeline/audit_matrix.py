@@ -42,39 +42,49 @@ def train_test_matrix(config: AuditConfig, run: RunFolder, folder: str) -> pd.Da
     write_variant_stores(everything, stores, config.masking.fill, workers=cpu_workers(config.cluster))
     with_mask = lesion_share_of_images(everything, workers=cpu_workers(config.cluster))["image_id"]
     manifest = everything.manifest[everything.manifest["image_id"].isin(with_mask)]
+    folds = range(config.masking.folds)
+    parts = [fold_manifest(manifest, folds=len(folds), fold=fold, seed=config.train.seed) for fold in folds]
+    for store in stores.values():
+        for fold, part in enumerate(parts):
+            store.write_table(_manifest_name(fold), part)
+    specs = [_training(config, store, variant, fold) for fold in folds for variant, store in stores.items()]
+    train_networks(specs, workers=gpu_workers(config.cluster))
     rows = []
-    for fold in range(config.masking.folds):
-        part = fold_manifest(manifest, folds=config.masking.folds, fold=fold, seed=config.train.seed)
-        for store in stores.values():
-            store.write_table(f"fold={fold}.parquet", part)
-        specs = [_training(config, store, variant, fold) for variant, store in stores.items()]
-        train_networks(specs, workers=gpu_workers(config.cluster))
+    for fold, part in enumerate(parts):
         tested = AuditedVisits(
             run.storage, everything.trial, part[part["split"] == "test"], everything.visits_per_shard
         )
         found = explain_visits(
             tested,
-            {variant: store.child(f"arms/fold={fold}") for variant, store in stores.items()},
+            {variant: store.child(_arm_folder(fold)) for variant, store in stores.items()},
             run.storage.child(f"{folder}/matrix/parts/fold={fold}"),
             partial(_variants_of, fill=config.masking.fill),
             workers=gpu_workers(config.cluster),
-            what=f"test fold {fold + 1} of {config.masking.folds}",
+            what=f"test fold {fold + 1} of {len(folds)}",
         )
         rows += _fold_rows(found["views"], part, fold, config.evaluate.confidence)
     return pd.DataFrame(rows)
 
 
+def _manifest_name(fold: int) -> str:
+    return f"fold={fold}.parquet"
+
+
+def _arm_folder(fold: int) -> str:
+    return f"arms/fold={fold}"
+
+
 def _training(config: AuditConfig, store: Storage, variant: str, fold: int) -> ArmTraining:
     return ArmTraining(
         run=store,
-        folder=f"arms/fold={fold}",
+        folder=_arm_folder(fold),
         arm=variant,
         k=0,
         seed=config.train.seed,
         model=config.model,
         train=config.train,
         image_side_px=config.trial.image_side_px,
-        manifest=f"fold={fold}.parquet",
+        manifest=_manifest_name(fold),
     )
 
 
