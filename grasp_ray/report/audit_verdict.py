@@ -14,8 +14,9 @@ from grasp_ray.audits.masking_table import FULL, LESION_AREA
 from grasp_ray.audits.saliency_table import RandomisationCheck
 from grasp_ray.report.formats import interval, number
 
-Status = Literal["shortcut", "lesion", "unclear", "blocked", "not_known"]
-"""`shortcut`: something else is read. `lesion`: no sign of it. `blocked`: the method failed its own check."""
+Status = Literal["shortcut", "lesion", "unclear", "blocked", "not_known", "measured"]
+"""`shortcut`: something else is read. `lesion`: no sign of it. `blocked`: the method failed its own check.
+`measured`: a comparison that says nothing of a shortcut."""
 
 CHANCE = 0.5
 LINKED_BELOW = 0.01
@@ -150,6 +151,9 @@ def masking_finding(
     if full["low"] <= CHANCE:
         sentence = f"The model does not classify these visits at all: AUC {whole}."
         return Finding(audit, "unclear", sentence, rests)
+    if hidden["low"] <= CHANCE and hidden["difference_high"] >= 0:
+        sentence = f"Too few visits to tell: AUC {reach} without the lesion's box, {whole} with it."
+        return Finding(audit, "unclear", sentence, rests)
     if hidden["low"] <= CHANCE:
         sentence = (
             f"Without the lesion's box the AUC falls from {whole} to {reach}, which chance explains; with "
@@ -221,7 +225,7 @@ def supervision_finding(means: pd.DataFrame) -> Finding:
     tail = "finer labels help, in that order" if ordered else f"{by_value.index[-1]} is best"
     tail += "" if clear else ", but the seeds overlap"
     return Finding(
-        audit, "lesion" if clear else "unclear",
+        audit, "measured",
         f"Robust AUROC for {widest['artefact']} ({widest['class_name']}): {'; '.join(parts)}: {tail}.",
         f"{int(robust['seeds'].min())} seeds each, interval over seeds",
     )  # fmt: skip
@@ -248,4 +252,4 @@ def influence_finding(effects: pd.DataFrame) -> Finding:
     rests = (
         f"{most['flagged_images']} flagged images against {most['rest_images']} others, patients resampled"
     )
-    return Finding(audit, "unclear", f"{lead}: {'; '.join(parts)}.", rests)
+    return Finding(audit, "measured", f"{lead}: {'; '.join(parts)}.", rests)

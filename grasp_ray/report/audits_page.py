@@ -38,6 +38,7 @@ STATUS_NAMES = {
     "unclear": "open",
     "blocked": "no conclusion",
     "not_known": "not tested",
+    "measured": "measured",
 }
 
 

@@ -23,6 +23,7 @@ def masking(full: float, hidden: float, width: float = 0.05) -> pd.DataFrame:
     for view, auc in (("full", full), ("no_roi", hidden), ("no_roi_box", hidden), ("only_roi", full)):
         row = {"view": view, "variant": view, "dilation": 0, "only_class": -1, "size_matched": False}
         row |= {"auc": auc, "low": auc - width, "high": auc + width, "difference": auc - full, "p_value": 0.2}
+        row["difference_high"] = auc - full + width
         rows.append(row | {"cosine": 0.9, "hidden_share": 0.3, "visits": 80, "note": ""})
     return pd.DataFrame(rows)
 
@@ -56,6 +57,8 @@ def test_the_masking_sentence_says_what_is_left_without_the_lesion() -> None:
     assert telling.status == "unclear"  # the box's size may be what is read
     assert "since the lesion's area alone reaches .90" in telling.sentence
     assert masking_finding(masking(0.88, 0.52), AREA, 0, []).status == "lesion"
+    wide = masking_finding(masking(0.88, 0.52, width=0.37), AREA, 0, [])
+    assert (wide.status, wide.sentence[:23]) == ("unclear", "Too few visits to tell:")
     assert masking_finding(masking(0.52, 0.5), AREA, 0, []).status == "unclear"
     nothing = masking(np.nan, np.nan).assign(note="one class: all 80 visits are of class 0")
     assert (
