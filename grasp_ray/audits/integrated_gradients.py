@@ -18,10 +18,10 @@ from jaxtyping import Float, UInt8
 from scipy import ndimage
 from torch import Tensor
 
+from grasp_ray.audits.masking import BLUR_SHARE
 from grasp_ray.mil.model import MILModel
 
 Baseline = Literal["black", "mean", "blur"]
-BLUR_SHARE = 1 / 8
 PATH_POINTS_TOGETHER = 5
 """Points of the path in one forward pass: each is a whole visit."""
 

@@ -12,8 +12,6 @@ from grasp_ray.trial.bags import BagBatch, load_bags
 from grasp_ray.trial.masks import load_masks
 from grasp_ray.trial.photo_store import PhotoStore
 
-SKIPPED_COLUMNS = ["image_id", "outcome", "reason"]
-
 
 @dataclass(frozen=True)
 class MaskedBags:
