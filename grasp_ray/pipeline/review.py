@@ -7,6 +7,7 @@ from functools import cached_property
 
 import pandas as pd
 
+from grasp_ray.audits.gradcam import gradcam_overlays
 from grasp_ray.config import AuditConfig
 from grasp_ray.pipeline.arms import baseline_arms
 from grasp_ray.pipeline.run_folder import (
@@ -29,7 +30,8 @@ from grasp_ray.review.queue import PRIORITY_RULE, QueueInputs, queue_sha256, rev
 from grasp_ray.review.spreadsheet import write_csv
 from grasp_ray.storage import Storage
 from grasp_ray.training.arm import DYNAMICS
-from grasp_ray.trial.photo_store import PhotoFiles, read_photo_index
+from grasp_ray.training.trained_model import load_trained_model
+from grasp_ray.trial.photo_store import PhotoFiles, PhotoStore, read_photo_index
 from grasp_ray.trial.photos import decode_for_display
 from grasp_ray.trial.tables import TrialTables, read_trial
 
@@ -45,6 +47,7 @@ def review(config: AuditConfig) -> None:
     tables = read_trial(trial)
     reviewed = reviewed_run(config, run)
     queue, shown = _queue(config, reviewed, trial, tables)
+    with_photos = config.report.thumbnails
     inputs = ReviewInputs(
         run_name=config.run.name,
         queue=queue,
@@ -53,9 +56,8 @@ def review(config: AuditConfig) -> None:
         manifest=reviewed.manifest,
         class_names=config.model.class_names,
         by_pasi="pasi_reader1" in tables.visits,
-        pictures=_pictures(config, reviewed.manifest, trial, tables, queue)
-        if config.report.thumbnails
-        else {},
+        pictures=_pictures(config, reviewed.manifest, trial, tables, queue) if with_photos else {},
+        overlays=_overlays(config, reviewed, queue) if with_photos and config.review.gradcam else {},
     )
     run.storage.write_table(REVIEW_SHOWN, shown)
     run.storage.write_table(REVIEW_QUEUE, queue)
@@ -194,3 +196,20 @@ def _pictures(
         )
         for image_id, path in zip(images["image_id"], images["path"], strict=True)
     }
+
+
+def _overlays(config: AuditConfig, reviewed: Reviewed, queue: pd.DataFrame) -> Mapping[str, str]:
+    """Flagged photos under the baseline's Grad-CAM for reader 1's class, as data: URIs."""
+    flagged = queue[queue["image_id"] != ""].drop_duplicates("image_id").set_index("image_id")["label"]
+    model = load_trained_model(reviewed.folders[0].arm(baseline_arms(config)[0])).model
+    found: dict[str, str] = {}
+    for folder in reviewed.folders:
+        rows = folder.manifest()
+        rows = rows[rows["image_id"].isin(flagged.index)]
+        if rows.empty:
+            continue
+        classes = flagged[rows["image_id"]].astype("int64").tolist()
+        laid = gradcam_overlays(model, PhotoStore(folder.storage).read(rows), classes)
+        uris = [jpeg_uri(overlay, config.report) for overlay in laid]
+        found |= dict(zip(rows["image_id"].astype("str"), uris, strict=True))
+    return found

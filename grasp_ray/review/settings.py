@@ -31,5 +31,9 @@ class ReviewSettings(Settings):
     per_reason: PositiveInt = 20
     """Photos (`removal`) or visits (the others) that each reason may propose, most suspect first."""
 
+    gradcam: bool = True
+    """Show beside each flagged photo where the baseline looks for reader 1's class. Turn off for an encoder
+    whose stages Grad-CAM does not know."""
+
     photo_side_px: int = Field(default=512, ge=64, le=2048)
     """Longest side of the photos on the page; `report.thumbnails=false` leaves them out."""

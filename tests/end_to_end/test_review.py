@@ -66,7 +66,12 @@ def test_the_queue_is_a_page_with_photos_and_the_same_again(
     audited: Audited, decided: dict[str, str]
 ) -> None:
     page = audited.run.read_bytes("review/index.html")
-    assert page.count(b"data:image/jpeg;base64,") == len(audited.run.read_table("review/shown.parquet"))
+    queue = audited.run.read_table("review/queue.parquet")
+    photos = len(audited.run.read_table("review/shown.parquet"))
+    flagged = queue.loc[queue["image_id"] != "", "image_id"].nunique()
+    assert flagged > 0
+    assert page.count(b"data:image/jpeg;base64,") == photos + flagged
+    assert page.count(b"where the model looks") == flagged
     review(audited.config)
     assert audited.run.read_bytes("review/index.html") == page
     assert audited.run.read_bytes("review/queue.csv").decode("utf-8-sig").startswith("priority,visit_id")
