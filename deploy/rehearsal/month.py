@@ -133,11 +133,16 @@ def live_through(service: Service, week: Week, standing: str, answered: set[str]
     week.changes = json.loads((look / "state.json").read_text())["summary"]
     service.local("review", CONFIG, f"run.name={name}", f"reaudit.standing={standing}")
     week.decisions = decide(service, name, answered)
-    week.standing = standing
-    if week.due:
-        service.tick("audit", week.day, setting)
-        week.standing = f"audit-{week.day.isoformat()}"
+    week.standing = audit(service, week.day, setting) if week.due else standing
     return week.standing
+
+
+def audit(service: Service, day: date, setting: str) -> str:
+    """A full audit, and its gradient index for the queries that come later; returns its name."""
+    service.tick("audit", day, setting)
+    name = f"audit-{day.isoformat()}"
+    service.submit("index", f"run.name={name}")
+    return name
 
 
 def decide(service: Service, run: str, answered: set[str]) -> str:
@@ -179,8 +184,7 @@ def decide(service: Service, run: str, answered: set[str]) -> str:
 def month(service: Service) -> list[Week]:
     """Week 0's audit, then every week; a second tick without new data must find nothing to do."""
     setting = grow(service, 0)
-    service.tick("audit", START, setting)
-    standing, answered, weeks = f"audit-{START.isoformat()}", set[str](), []
+    standing, answered, weeks = audit(service, START, setting), set[str](), []
     for number in range(1, WEEKS + 1):
         week = Week(number, START + timedelta(weeks=number))
         started = time.monotonic()
