@@ -14,6 +14,7 @@ import csv
 import json
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -231,6 +232,7 @@ def main() -> int:
     home = (given.home or Path(tempfile.mkdtemp(prefix="grasp-ray-month-"))).resolve()
     service = Service(home, given.overrides)
     print(f"the month is lived in {home}", flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     service.switch("up")
     try:
         wrong = verdict(month(service))
