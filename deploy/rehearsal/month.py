@@ -123,10 +123,16 @@ def grow(service: Service, week: int) -> str:
 
 
 def live_through(service: Service, week: Week, standing: str, answered: set[str]) -> str:
-    """One week, from arrivals to decisions and, where due, an audit; returns the run that stands after it."""
+    """One week, from arrivals to decisions and, where due, an audit; returns the run that stands after it.
+
+    A second tick, without new data, must find nothing to do.
+    """
     setting = grow(service, week.number)
     name = f"reaudit-{week.day.isoformat()}"
     service.tick("reaudit", week.day, f"reaudit.standing={standing}")
+    again = service.tick("reaudit", week.day + timedelta(days=1), f"reaudit.standing={standing}")
+    if "nothing to do" not in again:
+        sys.exit("a re-audit without new data found something to do")
     look = service.folder(name)
     week.alarms = [str(text) for text in pd.read_parquet(look / "alarms.parquet")["sentence"]]
     decision = json.loads((look / "decision.json").read_text())
@@ -183,7 +189,7 @@ def decide(service: Service, run: str, answered: set[str]) -> str:
 
 
 def month(service: Service) -> list[Week]:
-    """Week 0's audit, then every week; a second tick without new data must find nothing to do."""
+    """Week 0's audit, then every week."""
     setting = grow(service, 0)
     standing, answered, weeks = audit(service, START, setting), set[str](), []
     for number in range(1, WEEKS + 1):
@@ -192,10 +198,6 @@ def month(service: Service) -> list[Week]:
         standing = live_through(service, week, standing, answered)
         weeks.append(week)
         print(described(week, minutes=(time.monotonic() - started) / 60), flush=True)
-        if not week.due and "nothing to do" not in service.tick(
-            "reaudit", week.day + timedelta(days=1), f"reaudit.standing={standing}"
-        ):
-            sys.exit("a re-audit without new data found something to do")
     return weeks
 
 
