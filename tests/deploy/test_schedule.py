@@ -40,7 +40,8 @@ STATUS = "job status reaudit-2026-11-22"
 SUBMISSION = (
     "job submit --submission-id reaudit-2026-11-22 "
     '--runtime-env-json {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "20"}} '
-    f"-- python {PROJECT}/jobs/reaudit.py {PROJECT}/conf/demo.yaml run.name=reaudit-2026-11-22 reaudit.standing=first"
+    f"-- python {PROJECT}/jobs/reaudit.py {PROJECT}/conf/demo.yaml "
+    "run.name=reaudit-2026-11-22 reaudit.standing=first"
 )
 
 
