@@ -62,7 +62,7 @@ def train_test_matrix(config: AuditConfig, run: RunFolder, folder: str) -> pd.Da
             workers=gpu_workers(config.cluster),
             what=f"test fold {fold + 1} of {len(folds)}",
         )
-        rows += _fold_rows(found["views"], part, fold, config.evaluate.confidence)
+        rows += fold_rows(found["views"], part, fold, config.evaluate.confidence)
     return pd.DataFrame(rows)
 
 
@@ -92,9 +92,13 @@ def _variants_of(model: MILModel, masked: MaskedBags, *, fill: Fill) -> dict[str
     return {"views": show_views(model, masked, [View(variant) for variant in VARIANTS], fill)}
 
 
-def _fold_rows(
+def fold_rows(
     shown: pd.DataFrame, manifest: pd.DataFrame, fold: int, confidence: float
 ) -> list[dict[str, object]]:
+    """A row per training and test variant of one fold; a fold of one class has its note and no number.
+
+    `shown` has a row per model, view and visit (`masking_pass.show_views`); `manifest` the fold's visits.
+    """
     facts = manifest.drop_duplicates("visit_id").set_index("visit_id")
     columns = probability_columns(shown)
     cells = {key: part.sort_values("visit_id") for key, part in shown.groupby(["model", "view"])}
