@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from grasp_ray.monitoring.photo_statistics import UNITS
-from grasp_ray.monitoring.readers_over_time import MovedReader
+from grasp_ray.monitoring.readers_over_time import PAIR, MovedReader
 
 ALARM_COLUMNS = {
     "kind": "str", "where": "str", "what": "str", "size": "float64", "p_holm": "float64",
@@ -43,19 +43,30 @@ def drift_alarms(drift: pd.DataFrame) -> list[dict[str, object]]:
 
 
 def reader_alarms(moved: list[MovedReader], *, on_pasi: bool) -> list[dict[str, object]]:
-    """One alarm per reader who moved."""
+    """One alarm per reader who moved, or one for both where it cannot be told who did."""
     return [
         {
-            "kind": "reader", "where": one.reader, "what": "more lenient" if one.lenient else "stricter",
+            "kind": "reader", "where": one.reader, "what": _manner(one),
             "size": one.difference, "p_holm": one.p_holm, "patients": one.patients,
             "sentence": (
-                f"Reader {one.reader.removeprefix('reader')} has become "
-                f"{'more lenient' if one.lenient else 'stricter'}: {_score_change(one.difference, on_pasi)} "
-                f"{one.evidence}; {one.patients} patients, p = {one.p_holm:.2g} after correction."
+                f"{_moved(one, _score_change(one.difference, on_pasi))} {one.evidence}; "
+                f"{one.patients} patients, p = {one.p_holm:.2g} after correction."
             ),
         }
         for one in moved
     ]  # fmt: skip
+
+
+def _manner(one: MovedReader) -> str:
+    if one.reader == PAIR:
+        return "their difference"
+    return "more lenient" if one.lenient else "stricter"
+
+
+def _moved(one: MovedReader, change: str) -> str:
+    if one.reader == PAIR:
+        return f"One reader has moved against the other: Reader 2 scores {change} against Reader 1;"
+    return f"Reader {one.reader.removeprefix('reader')} has become {_manner(one)}: {change}"
 
 
 def withdrawal_alarm(visit_ids: tuple[str, ...]) -> list[dict[str, object]]:

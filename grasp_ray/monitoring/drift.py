@@ -7,8 +7,10 @@ patients of a site are compared with it by the rank-sum test (Mann and Whitney 1
 
     shift = (median_new − median_old) / (1.4826 · MAD of the reference)
 
-says how large the move is, in robust deviations between patients. p is Holm-corrected over everything that is
-tested at once. A group is named when p ≤ alpha and |shift| ≥ `smallest_shift`.
+says how large the move is, in robust deviations between patients. Where more than half of the reference is
+equal (most photos have no blown pixel) its MAD is 0, and 1.2533 · mean |x − median| takes its place. p is
+Holm-corrected over everything that is tested at once. A group is named when p ≤ alpha and
+|shift| ≥ `smallest_shift`.
 
 A lamp at one site also moves the phones that are used there. So the group with the largest shift is named,
 its new visits are set aside, and the rest is tested again until nothing is left to name.
@@ -37,6 +39,8 @@ FEWEST_FOR_A_LEVEL = 10
 """Old patients that a group needs for a median of its own; that of fewer errs too much."""
 
 _MAD_TO_DEVIATION = 1.4826
+_MEAN_TO_DEVIATION = float(np.sqrt(np.pi / 2))
+"""Make both deviations the standard deviation where values are normal (Iglewicz and Hoaglin 1993)."""
 
 
 @dataclass(frozen=True)
@@ -145,11 +149,12 @@ def compared(
 ) -> dict[str, float | int]:
     """Medians, difference, shift (the module's equation), the two-sided rank-sum p, and counts.
 
-    `level` was taken off both samples; the medians are given with it.
+    `level` was taken off both samples; the medians are given with it. A statistic that is equal for all old
+    patients has no spread to measure a shift in: its shift is 0, and it is never named.
     """
     difference = float(np.median(new) - np.median(old))
     spread = robust_deviation(old)
-    shift = difference / spread if spread > 0 else float(np.sign(difference)) * np.inf if difference else 0.0
+    shift = difference / spread if spread > 0 else 0.0
     return {
         "old_median": level + float(np.median(old)),
         "new_median": level + float(np.median(new)),
@@ -162,5 +167,6 @@ def compared(
 
 
 def robust_deviation(values: NDArray[np.float64]) -> float:
-    """1.4826 · median |x − median x|: the standard deviation where values are normal."""
-    return float(_MAD_TO_DEVIATION * np.median(np.abs(values - np.median(values))))
+    """1.4826 · median |x − median x|; 1.2533 · mean |x − median x| where that is 0."""
+    distances = np.abs(values - np.median(values))
+    return float(_MAD_TO_DEVIATION * np.median(distances) or _MEAN_TO_DEVIATION * np.mean(distances))

@@ -36,6 +36,7 @@ class MovedReader:
     """A reader who scores otherwise than before."""
 
     reader: str
+    """reader1, reader2, or PAIR where it cannot be told which of them moved."""
     lenient: bool
     """Lower scores than before; else stricter."""
     difference: float
@@ -88,10 +89,12 @@ def moved_readers(tests: pd.DataFrame) -> list[MovedReader]:
             for reader in READERS
             if reader in rows and rows[reader]["named"]
         ]
+    if not all(reader in rows for reader in READERS):
+        return [_moved(PAIR, pair, pair["difference"], "too few readings to tell from the model who moved")]
     # Reader 2 moves the difference by its own move, Reader 1 by the opposite of its own.
     sign = float(np.sign(pair["difference"]))
     toward = {
-        reader: direction * sign * rows[reader]["shift"] if reader in rows else 0.0
+        reader: direction * sign * rows[reader]["shift"]
         for reader, direction in (("reader1", -1.0), ("reader2", 1.0))
     }
     reader = max(READERS, key=lambda name: (toward[name], name))
@@ -100,8 +103,6 @@ def moved_readers(tests: pd.DataFrame) -> list[MovedReader]:
     evidence = (
         f"against {_name(other)}; against the model {_name(reader)} moved by "
         f"{rows[reader]['shift']:+.1f} deviations, {_name(other)} by {rows[other]['shift']:+.1f}"
-        if reader in rows and other in rows
-        else f"against {_name(other)}; too few readings to tell from the model who moved"
     )
     return [_moved(reader, pair, own, evidence)]
 

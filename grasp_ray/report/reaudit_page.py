@@ -8,6 +8,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
+from grasp_ray.monitoring.readers_over_time import PAIR
 from grasp_ray.report import formats
 from grasp_ray.report.figure_style import Picture
 from grasp_ray.report.figures_reaudit import metrics_over_time, readers_over_time, statistics_over_time
@@ -74,6 +75,8 @@ def headline(inputs: ReauditInputs) -> str:
 
 
 def _short(row: Row) -> str:
+    if row["where"] == PAIR:
+        return "one reader has moved against the other"
     if row["kind"] == "reader":
         return f"{reader_name(str(row['where']))} has become {row['what']}"
     if row["kind"] == "photos":

@@ -8,7 +8,7 @@ from grasp_ray.monitoring.alarms import (
     reader_alarms,
     withdrawal_alarm,
 )
-from grasp_ray.monitoring.readers_over_time import MovedReader
+from grasp_ray.monitoring.readers_over_time import PAIR, MovedReader
 
 
 def drift(**changes: object) -> pd.DataFrame:
@@ -45,6 +45,18 @@ def test_a_reader_alarm_says_who_and_by_how_much() -> None:
     assert "Reader 2 has become more lenient: 1 + PASI about 30 % lower" in str(alarm["sentence"])
     (stricter,) = reader_alarms([MovedReader("reader1", False, 0.4, 0.002, 9, "…")], on_pasi=False)
     assert "Reader 1 has become stricter: classes 0.40 higher" in str(stricter["sentence"])
+
+
+def test_where_it_cannot_be_told_who_moved_no_reader_is_blamed() -> None:
+    moved = MovedReader(PAIR, True, float(np.log(0.7)), 0.002, 9, "too few readings to tell who")
+    (alarm,) = reader_alarms([moved], on_pasi=True)
+    assert alarm["what"] == "their difference"
+    sentence = str(alarm["sentence"])
+    assert sentence.startswith(
+        "One reader has moved against the other: Reader 2 scores 1 + PASI about 30 % lower"
+    )
+    assert "too few readings to tell who" in sentence
+    assert "has become" not in sentence
 
 
 def test_an_alarm_remembers_when_it_was_first_raised() -> None:

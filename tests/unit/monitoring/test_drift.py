@@ -104,6 +104,32 @@ def test_shift_and_p_by_definition() -> None:
     assert found["p_value"] == mannwhitneyu(new, old, alternative="two-sided").pvalue
 
 
+def test_where_most_are_equal_the_mean_distance_measures_the_spread() -> None:
+    """Blown pixels: most photos have none, so the median distance is 0."""
+    old, new = np.array([0.0, 0, 0, 0.02, 0.04]), np.array([0.3, 0.3, 0.4])
+    found = compared(old, new)
+    assert found["shift"] == pytest.approx(0.3 / (1.2533 * 0.012), rel=1e-4)
+
+
+def test_a_statistic_without_any_spread_is_never_named() -> None:
+    rng = np.random.default_rng(8)
+    old, new = visits(rng, 120, "O").assign(warmth=0.0), visits(rng, 36, "N").assign(warmth=1e-9)
+    table = drift_table(old, new, STATISTICS, RULE)
+    assert np.isfinite(table["shift"]).all()
+    assert not table["named"].any()
+
+
+def test_glare_that_few_photos_had_before_is_named() -> None:
+    rng = np.random.default_rng(9)
+    old, new = visits(rng, 120, "O"), visits(rng, 36, "N")
+    for frame in (old, new):
+        frame["blown"] = np.where(rng.random(len(frame)) < 0.1, 0.02, 0.0)
+    new.loc[new["site"] == "site-2", "blown"] += 0.1
+    table = drift_table(old, new, (*STATISTICS, "blown"), RULE)
+    named = table[table["named"]]
+    assert named[["group", "statistic"]].to_numpy().tolist() == [["site=site-2", "blown"]]
+
+
 def test_no_arrivals_give_an_empty_table() -> None:
     old = visits(np.random.default_rng(6), 10, "O")
     assert drift_table(old, old.iloc[:0], STATISTICS, RULE).empty

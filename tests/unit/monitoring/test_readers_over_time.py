@@ -63,6 +63,24 @@ def test_a_reader_without_a_partner_is_judged_by_the_model_alone() -> None:
     assert moved(frame) == [("reader1", True)]
 
 
+@pytest.mark.parametrize("silent", ["reader1", "reader2"])
+def test_without_the_model_nobody_is_named_alone(silent: str) -> None:
+    """The difference moved, but too few of one reader's visits have an answer of the model."""
+    frame = readings(np.random.default_rng(6), reader2=0.6)
+    tests = reader_tests(frame, RULE, number=2, reference=[0])
+    (one,) = moved_readers(tests[tests["what"] != silent])
+    assert one.reader == PAIR
+    assert one.difference == tests.set_index("what").loc[PAIR, "difference"]
+    assert "too few readings" in one.evidence
+
+
+def test_the_right_one_of_two_readers_is_named_in_most_trials() -> None:
+    rng = np.random.default_rng(7)
+    named = [moved(readings(rng, new=24, reader2=0.6)) for _ in range(100)]
+    assert sum(found == [("reader2", True)] for found in named) >= 90
+    assert sum(("reader1", False) in found for found in named) <= 5
+
+
 def test_readings_of_other_looks_take_no_part() -> None:
     frame = readings(np.random.default_rng(5), reader2=0.6)
     tests = reader_tests(frame, RULE, number=3, reference=[0])

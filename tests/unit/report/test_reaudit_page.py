@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from grasp_ray.monitoring.readers_over_time import PAIR
 from grasp_ray.report.reaudit_page import ReauditInputs, headline, render_reaudit
 
 
@@ -94,6 +95,11 @@ def test_alarms_come_first_escaped_and_with_their_age(inputs: ReauditInputs) -> 
     assert len(re.findall('<img src="data:image/svg', page)) == 3
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "nan" not in re.sub(r"base64,[^\"]+", "", page)
+
+
+def test_the_headline_blames_no_reader_where_it_cannot_be_told_which(inputs: ReauditInputs) -> None:
+    apart = inputs.alarms.iloc[1:].assign(where=PAIR, what="their difference")
+    assert headline(replace(inputs, alarms=apart)) == "one reader has moved against the other"
 
 
 def test_a_quiet_look_says_so_and_leaves_out_what_is_not_there(inputs: ReauditInputs) -> None:
