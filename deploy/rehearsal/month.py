@@ -33,6 +33,8 @@ CONFIG = "conf/month.yaml"
 START = date(2026, 1, 4)
 WEEKS = 4
 PLANTED_FROM_WEEK = 3
+PLANTED = {"the lamp at site-2": ("site=site-2", None), "the lenient Reader 2": ("reader2", "more lenient")}
+"""Where, and as what, an alarm must name it."""
 PORTS = ("RAY", "DASHBOARD", "AGENT", "CLIENT", "MLFLOW")
 """GRASP_RAY_…_PORT of the services."""
 
@@ -43,7 +45,8 @@ class Week:
 
     number: int
     day: date
-    alarms: list[str] = field(default_factory=list)
+    alarms: list[dict[str, str]] = field(default_factory=list)
+    """Rows of alarms.parquet: where, what, sentence."""
     due: bool = False
     reasons: list[str] = field(default_factory=list)
     changes: str = ""
@@ -134,7 +137,8 @@ def live_through(service: Service, week: Week, standing: str, answered: set[str]
     if "nothing to do" not in again:
         sys.exit("a re-audit without new data found something to do")
     look = service.folder(name)
-    week.alarms = [str(text) for text in pd.read_parquet(look / "alarms.parquet")["sentence"]]
+    alarms = pd.read_parquet(look / "alarms.parquet")[["where", "what", "sentence"]]
+    week.alarms = alarms.to_dict("records")
     decision = json.loads((look / "decision.json").read_text())
     week.due, week.reasons = bool(decision["due"]), list(decision["reasons"])
     week.changes = json.loads((look / "state.json").read_text())["summary"]
@@ -204,7 +208,7 @@ def month(service: Service) -> list[Week]:
 def described(week: Week, minutes: float) -> str:
     """A paragraph for the screen."""
     lines = [f"\nweek {week.number} ({week.day}), {minutes:.1f} min: {week.changes}"]
-    lines += [f"  ALARM      {sentence}" for sentence in week.alarms]
+    lines += [f"  ALARM      {alarm['sentence']}" for alarm in week.alarms]
     lines += [
         f"  decisions  {week.decisions}",
         f"  retraining {'due' if week.due else 'not due'}: {' '.join(week.reasons)}",
@@ -215,12 +219,30 @@ def described(week: Week, minutes: float) -> str:
 def verdict(weeks: list[Week]) -> list[str]:
     """What the month should have shown and did not; empty when all is well."""
     wrong = []
-    for sign, what in (("site-2", "the lamp at site-2"), ("Reader 2", "the lenient Reader 2")):
-        named = [week.number for week in weeks if any(sign in sentence for sentence in week.alarms)]
+    for planted, sign in PLANTED.items():
+        named = [week.number for week in weeks if any(names(alarm, sign) for alarm in week.alarms)]
         first = min(named, default=None)
         if first != PLANTED_FROM_WEEK:
-            wrong.append(f"{what} appeared in week {PLANTED_FROM_WEEK} and was first named in week {first}")
+            wrong.append(
+                f"{planted} appeared in week {PLANTED_FROM_WEEK} and was first named in week {first}"
+            )
     return wrong
+
+
+def names(alarm: dict[str, str], sign: tuple[str, str | None]) -> bool:
+    """Whether an alarm names this place, as this where that is given."""
+    where, what = sign
+    return alarm["where"] == where and what in (None, alarm["what"])
+
+
+def others(weeks: list[Week]) -> list[str]:
+    """Alarms that name anything that was not planted."""
+    return [
+        f"week {week.number} also named: {alarm['sentence']}"
+        for week in weeks
+        for alarm in week.alarms
+        if not any(names(alarm, sign) for sign in PLANTED.values())
+    ]
 
 
 def main() -> int:
@@ -237,10 +259,12 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     service.switch("up")
     try:
-        wrong = verdict(month(service))
+        weeks = month(service)
     finally:
         service.switch("down")
-    print("\n" + ("\n".join(wrong) if wrong else "Both were named in the week in which they appeared."))
+    wrong = verdict(weeks)
+    said = wrong or ["Both were named in the week in which they appeared."]
+    print("\n" + "\n".join([*said, *others(weeks)]))
     return 1 if wrong else 0
 
 
