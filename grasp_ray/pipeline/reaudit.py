@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 CHANGES = "changes.parquet"
 BEGUN = "begun.json"
 LOCK = "reaudit.lock"
+AUDITED = ("model", "train", "influence", "index", "prune", "evaluate")
+"""Sections of the config that are those of the standing audit, whatever the job's own say."""
 
 
 def require_standing(config: AuditConfig) -> None:
@@ -80,11 +82,14 @@ def _standing(config: AuditConfig) -> RunFolder:
 
 
 def _as_audited(config: AuditConfig, standing: RunFolder) -> AuditConfig:
-    """The config with the standing audit's own model, training, influence and photo settings."""
-    audited = parse_config(standing.storage.read_json(RUN_RECORD)["config"], source=standing.storage.root)
-    sections = {
-        name: getattr(audited, name) for name in ("model", "train", "influence", "index", "prune", "evaluate")
-    }
+    """The config with the standing audit's own model, training, influence and photo settings.
+
+    Other sections of its record are not read: they may be of an older version.
+    """
+    record = standing.storage.read_json(RUN_RECORD)["config"]
+    needed = {name: record[name] for name in ("run", "trial", *AUDITED) if name in record}
+    audited = parse_config(needed, source=standing.storage.uri(RUN_RECORD))
+    sections = {name: getattr(audited, name) for name in AUDITED}
     trial = audited.trial.model_copy(update={"uri": config.trial.uri, "decisions": config.trial.decisions})
     return config.model_copy(update=sections | {"trial": trial})
 

@@ -268,6 +268,25 @@ def test_a_folder_of_something_else_and_a_missing_standing_run_are_refused(week:
         reaudit.require_standing(look_again(home, "first"))
 
 
+def test_a_standing_run_of_an_older_version_stays_in_service(
+    week: Storage, home: Path, audited: Audited
+) -> None:
+    """Settings that a re-audit does not take from the standing run may have gone; of its own, none may."""
+    record = audited.run.read_json("run.json")
+    older = record["config"] | {"review": {"gone": 1}, "no_longer_a_section": {}}
+    config = look_again(home, "week-2")
+    try:
+        audited.run.write_json("run.json", record | {"config": older})
+        reaudit.reaudit(config)
+        audited.run.write_json(
+            "run.json", record | {"config": older | {"train": older["train"] | {"gone": 1}}}
+        )
+        with pytest.raises(ConfigError, match=r"first/run\.json: train\.gone is not a setting"):
+            reaudit.reaudit(config)
+    finally:
+        audited.run.write_json("run.json", record)
+
+
 def test_mlflow_lists_the_re_audit_in_an_experiment_of_the_trial(week: Storage, audited: Audited) -> None:
     client = connect(audited.config.track, audited.config.run.root)
     experiment = client.get_experiment_by_name(f"{audited.config.track.experiment}: re-audits of grown")
