@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -23,8 +21,8 @@ from grasp_ray.report.figures_audits import (
 from grasp_ray.report.gallery import jpeg_uri
 from grasp_ray.report.settings import ReportSettings
 from grasp_ray.report.tables import has_text, records
+from grasp_ray.report.template import page_style, template
 
-_FOLDER = Path(__file__).parent
 AUDIT_NAMES = {
     "artefacts": "Annotated artefacts",
     "masking": "Masking",
@@ -89,26 +87,12 @@ def audit_figures(inputs: AuditsInputs) -> dict[str, Picture]:
 
 def render_audits_page(inputs: AuditsInputs) -> str:
     """The page as HTML; a section whose audit was not run says so in the verdict alone."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        number=formats.number,
-        percent=formats.percent,
-        count=formats.count,
-        p_value=formats.p_value,
-        bounds=_bounds,
-    )
     pictures = {
         section: [(shown, jpeg_uri(shown.photo, inputs.settings)) for shown in several]
         for section, several in inputs.pictures.items()
         if inputs.settings.thumbnails and several
     }
-    return environment.get_template("audits.html").render(
+    return template("audits.html").render(
         run=inputs.run,
         verdict=inputs.verdict,
         audit_names=AUDIT_NAMES,
@@ -118,9 +102,5 @@ def render_audits_page(inputs: AuditsInputs) -> str:
         pictures=pictures,
         seconds=inputs.seconds,
         confidence=formats.percent(inputs.confidence, 0),
-        style=(_FOLDER / "page.css").read_text(encoding="utf-8"),
+        style=page_style(),
     )
-
-
-def _bounds(row: Mapping[str, Any], low: str, high: str, digits: int = 2) -> str:
-    return formats.interval(row[low], row[high], digits)

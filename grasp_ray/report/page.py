@@ -4,12 +4,8 @@ Arranges what the other modules of this room make; the template holds the words.
 """
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-import jinja2
-
-from grasp_ray.report import formats
 from grasp_ray.report.figure_style import Picture
 from grasp_ray.report.figures import dose_response, group_forest, training_curves
 from grasp_ray.report.figures_confusion import confusion_matrices
@@ -47,10 +43,10 @@ from grasp_ray.report.tables import (
     mean_over_seeds,
     records,
 )
+from grasp_ray.report.template import page_style, template
 
 __all__ = ["ReportInputs", "gallery_image_ids", "pictured_image_ids", "render_page", "report_figures"]
 
-_FOLDER = Path(__file__).parent
 _RUN_FIELDS = ("name", "started", "updated", "git_commit", "orientation", "versions")
 """Entries of run.json with a line of their own; absent ones have none."""
 
@@ -58,26 +54,6 @@ _RUN_FIELDS = ("name", "started", "updated", "git_commit", "orientation", "versi
 def render_page(inputs: ReportInputs) -> str:
     """The whole report as HTML. Sections whose table is absent or empty are left out."""
     return template("page.html").render(**_context(inputs), style=page_style())
-
-
-def template(name: str) -> jinja2.Template:
-    """A template of this room; everything put into it is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        number=formats.number, percent=formats.percent, count=formats.count, scientific=formats.scientific
-    )
-    return environment.get_template(name)
-
-
-def page_style() -> str:
-    """The pages' CSS."""
-    return (_FOLDER / "page.css").read_text(encoding="utf-8")
 
 
 def report_figures(inputs: ReportInputs) -> dict[str, Picture]:

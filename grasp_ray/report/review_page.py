@@ -14,8 +14,8 @@ import pandas as pd
 
 from grasp_ray.report.formats import is_missing, number, scientific
 from grasp_ray.report.gallery import class_name
-from grasp_ray.report.page import page_style, template
 from grasp_ray.report.tables import Row, has_text, records
+from grasp_ray.report.template import page_style, template
 
 _FOLDER = Path(__file__).parent
 
@@ -81,7 +81,6 @@ def render_review_page(inputs: ReviewInputs) -> str:
     """The page as HTML; the same queue gives the same page."""
     script = (_FOLDER / "review.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    style = page_style() + (_FOLDER / "review.css").read_text(encoding="utf-8")
     return template("review.html").render(
         run_name=inputs.run_name,
         queue_sha256=inputs.queue_sha256,
@@ -91,7 +90,7 @@ def render_review_page(inputs: ReviewInputs) -> str:
         has_pictures=bool(inputs.pictures),
         script=script,
         script_sha256=digest,
-        style=style,
+        style=page_style("review.css"),
     )
 
 
