@@ -42,7 +42,7 @@ class LocationModel(nn.Module):
     def features(self, images_BCHW: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
         """The encoder's feature map at the chosen stage; tokens of a transformer as a map."""
         found: list[Tensor] = self.encoder.forward_intermediates(  # type: ignore[operator]
-            images_BCHW, indices=[self.stage], intermediates_only=True
+            images_BCHW, indices=[self.stage], intermediates_only=True, stop_early=True
         )
         return found[0]
 
