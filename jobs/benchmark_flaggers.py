@@ -6,8 +6,7 @@ python jobs/benchmark_flaggers.py conf/evidence.yaml key=value …
 import sys
 
 from grasp_ray.pipeline.command_line import run_job
-from grasp_ray.pipeline.evidence import evidence
-from grasp_ray.pipeline.prepare import require_trial
+from grasp_ray.pipeline.evidence import evidence, require_trials
 
 if __name__ == "__main__":
-    sys.exit(run_job(evidence, needs=require_trial, description=__doc__))
+    sys.exit(run_job(evidence, needs=require_trials, description=__doc__))

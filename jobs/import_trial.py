@@ -2,6 +2,7 @@
 
 python jobs/import_trial.py ham10000 <source folder> <target trial folder> [--copy]
 python jobs/import_trial.py isic2017 <source folder> <target trial folder> [--copy] [--trap-split 1…5]
+python jobs/import_trial.py isic2017 <source folder> <target trial folder> [--copy] [--crowd-asymmetry]
 """
 
 import sys
@@ -18,5 +19,11 @@ if __name__ == "__main__":
         one.add_argument("target", help="folder or bucket prefix for the trial, such as trials/ham10000")
         one.add_argument("--copy", action="store_true", help="copy the photos; else they are referred to")
         if name == "isic2017":
-            one.add_argument("--trap-split", type=int, help="1 to 5: the splits that tempt with artefacts")
+            which = one.add_mutually_exclusive_group()
+            which.add_argument("--trap-split", type=int, help="1 to 5: the splits that tempt with artefacts")
+            which.add_argument(
+                "--crowd-asymmetry",
+                action="store_true",
+                help="classes are two crowd readers' asymmetry scores",
+            )
     sys.exit(refusing(lambda: import_trial(**vars(parser.parse_args()))))

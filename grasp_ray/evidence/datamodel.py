@@ -1,5 +1,6 @@
 """The linear datamodeling score of every kind of influence, by retraining on random halves of one trial."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -74,7 +75,7 @@ def _of_model(
     for unit in units:
         for precondition in PRECONDITIONERS:
             settings = influence.model_copy(update={"precondition": precondition, "unit": unit})
-            for exposure, score_QZ in _scores(network, trial, model_settings, settings, visits).items():
+            for exposure, score_QZ in visit_scores(network, trial, model_settings, settings, visits).items():
                 lds_Q = linear_datamodeling_score(score_QZ, member_MZ, loss_MQ)
                 queries = EncodedBags(trial, "validation").visit_ids
                 rows += [
@@ -94,8 +95,12 @@ def _outcome(
 ) -> np.ndarray:
     """Loss of every validation visit after the last epoch of a training on the members alone."""
     left_out = {visit: 0.0 for visit, member in zip(visits, member_Z, strict=True) if not member}
-    network = train_network(trial, model_settings, train, seed=seed, loss_weights=left_out)
-    model = network.model
+    return final_losses(train_network(trial, model_settings, train, seed=seed, loss_weights=left_out), trial)
+
+
+def final_losses(network: Network, trial: EncodedTrial) -> np.ndarray:
+    """Loss of every validation visit, ascending by id, under the last checkpoint's weights."""
+    model = copy.deepcopy(network.model)
     model.load_state_dict(network.checkpoints[-1].weights)
     bags = EncodedBags(trial, "validation").everything()
     with torch.inference_mode():
@@ -104,14 +109,15 @@ def _outcome(
     return loss_Q
 
 
-def _scores(
+def visit_scores(
     network: Network,
     trial: EncodedTrial,
     model_settings: ModelSettings,
     settings: InfluenceSettings,
     visits: list[str],
 ) -> dict[str, np.ndarray]:
-    """For each exposure the score of every training visit (sum over its photos) for every query [Q, Z]."""
+    """For each exposure the score of every training visit (sum over its photos) for every validation visit,
+    ascending by id [Q, Z]."""
     queries = queries_of_split(network, trial, "validation", settings)
     raw = raw_products(network, trial, model_settings, settings, queries)
     train = trial.manifest[trial.manifest["split"] == "train"]

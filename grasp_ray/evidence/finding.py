@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from grasp_ray.evaluation.across_trials import t_interval
+from grasp_ray.evaluation.across_trials import sign_flip_p, t_interval
 from grasp_ray.evaluation.disagreement import disagreement_curves, doubly_read, found_at, why_no_curve
 from grasp_ray.evaluation.flagger_quality import weighted_average_precision, weighted_recall
-from grasp_ray.evaluation.intervals import percentile_interval, weighted_auc
+from grasp_ray.evaluation.intervals import weighted_auc
 from grasp_ray.evaluation.settings import EvaluateSettings
 
 INSPECTED = (0.10, 0.20, 0.30)
@@ -62,20 +62,25 @@ def artefact_rows(scores: pd.DataFrame, artefacts: pd.DataFrame) -> pd.DataFrame
 
 
 def disagreement_rows(scores: pd.DataFrame, visits: pd.DataFrame, settings: EvaluateSettings) -> pd.DataFrame:
-    """One trial: share of reader disagreements among the first `inspected_share`, a mean over 84:16 draws."""
+    """One trial: share of reader disagreements among the first `inspected_share`, a mean over 84:16 draws.
+
+    Metrics: `recall_30%`, say, and the ends of its interval over the draws, `draws_low` and `draws_high`.
+    """
     scored = visits[visits["visit_id"].isin(scores["id"])]
     truth = doubly_read(scored)
     if why_no_curve(truth):
         return pd.DataFrame(columns=["target", "flagger", "metric", "value"])
     found = found_at(disagreement_curves(scores, truth, settings), settings.inspected_share)
-    return pd.DataFrame(
-        {
-            "target": "reader disagreement",
-            "flagger": found["flagger"],
-            "metric": f"recall_{settings.inspected_share:.0%}",
-            "value": found["found_mean"],
-        }
-    )
+    metrics = {
+        f"recall_{settings.inspected_share:.0%}": "found_mean",
+        "draws_low": "found_low",
+        "draws_high": "found_high",
+    }
+    frames = [
+        pd.DataFrame({"flagger": found["flagger"], "metric": metric, "value": found[column]})
+        for metric, column in metrics.items()
+    ]
+    return pd.concat(frames, ignore_index=True).assign(target="reader disagreement")
 
 
 def over_trials(rows: pd.DataFrame, keys: Sequence[str], confidence: float) -> pd.DataFrame:
@@ -120,16 +125,72 @@ def _agreement(first: "pd.Series[float]", second: "pd.Series[float]", top_share:
 
 
 def datamodel_summary(tables: Mapping[int, pd.DataFrame], confidence: float, *, seed: int) -> pd.DataFrame:
-    """Mean LDS by model, unit, preconditioner and exposure, with percentiles over resampled queries."""
+    """Mean LDS by model, unit, preconditioner and exposure: a mean over queries, then over trials.
+
+    Columns: …, lds, low, high (Student's t over trials; of one trial, percentiles over resampled queries),
+    queries, trials.
+    """
     pooled = pd.concat([table.assign(trial=trial) for trial, table in tables.items()], ignore_index=True)
     keys = ["model", "unit", "precondition", "exposure"]
-    wide = pooled.pivot_table(index=["trial", "query_id"], columns=keys, values="lds")
-    values_QC = wide.to_numpy()
-    chosen_RQ = np.random.default_rng([seed, 8]).integers(0, len(values_QC), (2000, len(values_QC)))
-    mean_RC = np.stack([values_QC[chosen_Q].mean(axis=0) for chosen_Q in chosen_RQ])
+    of_trial = pooled.groupby([*keys, "trial"])["lds"].mean().reset_index(name="value")
+    found = over_trials(of_trial, keys, confidence)
+    if len(tables) == 1:
+        wide = pooled.pivot_table(index="query_id", columns=keys, values="lds")[
+            list(found[keys].itertuples(index=False, name=None))
+        ]
+        values_QC = wide.to_numpy()
+        chosen_RQ = np.random.default_rng([seed, 8]).integers(0, len(values_QC), (2000, len(values_QC)))
+        mean_RC = np.stack([values_QC[chosen_Q].mean(axis=0) for chosen_Q in chosen_RQ])
+        tail = (1 - confidence) / 2
+        found["low"], found["high"] = np.quantile(mean_RC, [tail, 1 - tail], axis=0)
+    queries = pooled.groupby(keys)["query_id"].size().reset_index(name="queries")
+    return found.rename(columns={"value": "lds"}).merge(queries, on=keys)
+
+
+def datamodel_contrasts(tables: Mapping[int, pd.DataFrame], confidence: float) -> pd.DataFrame:
+    """Differences of mean LDS within a trial that decide defaults, over trials.
+
+    Columns: model, contrast, lds_gain, low, high (t over trials), p_value (sign flips), won, trials.
+    """
+    of_trial = {
+        trial: table.groupby(["model", "unit", "precondition", "exposure"])["lds"].mean()
+        for trial, table in tables.items()
+    }
     rows = []
-    for column, key in enumerate(wide.columns):
-        interval = percentile_interval(mean_RC[:, column], confidence)
-        assert interval is not None, "every query has an LDS"
-        rows.append((*key, float(values_QC[:, column].mean()), *interval, len(values_QC), len(tables)))
-    return pd.DataFrame(rows, columns=[*keys, "lds", "low", "high", "queries", "trials"])
+    for model, first, second in _LDS_CONTRASTS:
+        gain_T = np.array([mean[(model, *first)] - mean[(model, *second)] for mean in of_trial.values()])
+        low, high = t_interval(gain_T, confidence)
+        contrast = f"{' '.join(first)} − {' '.join(second)}"
+        row = (model, contrast, float(gain_T.mean()), low, high, sign_flip_p(gain_T))
+        rows.append((*row, int((gain_T > 0).sum()), len(gain_T)))
+    names = ["model", "contrast", "lds_gain", "low", "high", "p_value", "won", "trials"]
+    return pd.DataFrame(rows, columns=names)
+
+
+_DEFAULT = ("singleton", "adam", "count")
+_LDS_CONTRASTS: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
+    ("mil", ("in_bag", "adam", "count"), _DEFAULT),
+    *(
+        (model, _DEFAULT, ("singleton", *other))
+        for model in ("mil", "plain")
+        for other in (("adam", "none"), ("sgd", "count"), ("less", "none"), ("ekfac", "count"))
+    ),
+]
+
+
+def leaving_summary(tables: Mapping[int, pd.DataFrame], confidence: float) -> pd.DataFrame:
+    """What happened to queries' losses when visits left, means over a trial's queries, then over trials.
+
+    Columns: removed, unit, metric, value, low, high, trials. Metrics: `loss_change`; `loss_fell`, the share
+    of queries whose loss fell; for all sets together (`removed` = all) `spearman` between foretold and found.
+    """
+    rows = []
+    for table in tables.values():
+        for (removed, unit), of_set in table.groupby(["removed", "unit"]):
+            rows.append((removed, unit, "loss_change", float(of_set["loss_change"].mean())))
+            rows.append((removed, unit, "loss_fell", float((of_set["loss_change"] < 0).mean())))
+        for unit, of_unit in table[table["removed"] != "random"].groupby("unit"):
+            agreement = float(spearmanr(of_unit["foretold"], of_unit["loss_change"]).statistic)
+            rows.append(("all", unit, "spearman", agreement))
+    long = pd.DataFrame(rows, columns=["removed", "unit", "metric", "value"])
+    return over_trials(long, ["removed", "unit", "metric"], confidence)

@@ -9,15 +9,33 @@ from grasp_ray.settings import Settings
 Share = float
 
 
+class RealTrial(Settings):
+    """Real photos on which flaggers are judged, by labels replaced on purpose and by a second reader."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9 _-]+$")
+    """What tables call it."""
+
+    uri: str
+    """The imported trial."""
+
+    class_names: tuple[str, ...] = Field(min_length=2)
+    """Names of its classes, in order."""
+
+    planted_shares: tuple[Share, ...] = (0.05, 0.10, 0.20)
+    """Shares of the training visits whose label is replaced by another class, evenly; 0 replaces none."""
+
+    draws: int = Field(default=4, ge=2)
+    """Draws of the replaced labels and of the training seed for each share."""
+
+
 class EvidenceSettings(Settings):
     """The study behind docs/evidence.md. One trial is one independent repetition."""
 
     trial_seeds: tuple[int, ...] = Field(default=(11, 12, 13, 14, 15, 16, 17, 18, 19, 20), min_length=2)
-    """One repetition each: the seed of a simulated trial (in place of simulate.seed), or, on real data, of
-    the labels that are replaced."""
+    """One repetition each: the seed of a simulated trial, in place of simulate.seed."""
 
-    planted_share: Share = Field(default=0.10, ge=0, lt=0.5)
-    """Real data only: share of training visits whose label is replaced by another class, evenly."""
+    real: tuple[RealTrial, ...] = ()
+    """Real trials on which flaggers are judged too; nothing is retrained on them."""
 
     training_seeds: PositiveInt = 2
     """Trainings of every arm per trial, with seeds train.seed, train.seed + 1, …"""
@@ -37,15 +55,27 @@ class EvidenceSettings(Settings):
     default: str = "confident_learning"
     """The flagger that is shipped: it has the dose–response curve and the review arms."""
 
-    parts: tuple[Literal["agreement", "arms", "datamodel"], ...] = ("agreement", "arms", "datamodel")
+    parts: tuple[Literal["agreement", "arms", "datamodel", "leaving"], ...] = (
+        "agreement",
+        "arms",
+        "datamodel",
+        "leaving",
+    )
     """What is computed beside the quality of the flaggers: how far seeds and kinds of influence agree, the
-    retrained arms, the linear datamodeling score."""
+    retrained arms, the linear datamodeling score, and what happens to a query's loss when the visits leave
+    that oppose it the most."""
 
     subsets: PositiveInt = 100
     """Random halves of the training visits that the linear datamodeling score retrains on."""
 
-    datamodel_trials: PositiveInt = 1
+    datamodel_trials: PositiveInt = 5
     """Trials, from the first on, on which it is computed."""
+
+    leaving_trials: PositiveInt = 5
+    """Trials, from the first on, in which a query's opponents leave."""
+
+    leaving_share: Share = Field(default=0.10, gt=0, lt=0.5)
+    """Share of the training visits that leaves at a time."""
 
     agreement_trials: PositiveInt = 4
     """Trials, from the first on, on which kinds of influence and seeds are compared."""

@@ -10,6 +10,7 @@ from grasp_ray.on_ray.evidence import (
     ARTEFACTS,
     DATAMODEL,
     IMAGE_SCORES,
+    LEAVING,
     PREDICTIONS,
     STABILITY,
     TRUTH,
@@ -19,11 +20,18 @@ from grasp_ray.on_ray.evidence import (
 )
 from grasp_ray.pipeline.run_folder import RunFolder
 from grasp_ray.report.evidence_figures import datamodel_figure, dose_figure, flagger_figure
-from grasp_ray.report.evidence_text import arms_text, controls_text, plain_text, quality_text
+from grasp_ray.report.evidence_text import (
+    arms_text,
+    controls_text,
+    datamodel_text,
+    plain_text,
+    quality_text,
+)
 from grasp_ray.report.figure_style import Picture
 
 REPORT = "report/evidence.md"
 ORACLE = "oracle_removal"
+SIMULATED = "simulated"
 
 Tables = dict[str, pd.DataFrame]
 
@@ -31,22 +39,30 @@ Tables = dict[str, pd.DataFrame]
 def judge_studies(config: AuditConfig, studies: list[TrialStudy]) -> Tables:
     """All tables by name; those whose part was not asked for are absent."""
     tables: Tables = {"quality": _quality(config, studies)}
+    simulated = [study for study in studies if study.data == SIMULATED]
     confidence, seed = config.evaluate.confidence, config.evaluate.seed
-    if "agreement" in config.evidence.parts:
-        rows = [
-            finding.agreement_rows(study.output.read_table(STABILITY), top_share=config.evidence.budget_share)
-            for study in studies
-            if STABILITY in study.tables
-        ]
+    agreeing = _read(simulated, STABILITY)
+    if agreeing:
+        share = config.evidence.budget_share
+        rows = [finding.agreement_rows(table, top_share=share) for table in agreeing.values()]
         keys = ["metric", "pair", "flagger"]
         tables["agreement"] = finding.over_trials(pd.concat(rows), keys, confidence)
     if "arms" in config.evidence.parts:
-        tables |= _arms(config, studies)
-    measured = {study.seed: study for study in studies if DATAMODEL in study.tables}
-    if measured:
-        of_trial = {trial: study.output.read_table(DATAMODEL) for trial, study in measured.items()}
-        tables["datamodel"] = finding.datamodel_summary(of_trial, confidence, seed=seed)
+        tables |= _arms(config, simulated)
+    halved = _read(simulated, DATAMODEL)
+    if halved:
+        tables["datamodel"] = finding.datamodel_summary(halved, confidence, seed=seed)
+    if len(halved) > 1:
+        tables["datamodel_contrasts"] = finding.datamodel_contrasts(halved, confidence)
+    left = _read(simulated, LEAVING)
+    if left:
+        tables["leaving"] = finding.leaving_summary(left, confidence)
     return tables
+
+
+def _read(studies: list[TrialStudy], name: str) -> dict[int, pd.DataFrame]:
+    """The table of each study that was asked for it, by the trial's seed."""
+    return {study.seed: study.output.read_table(name) for study in studies if name in study.tables}
 
 
 def _quality(config: AuditConfig, studies: list[TrialStudy]) -> pd.DataFrame:
@@ -55,12 +71,15 @@ def _quality(config: AuditConfig, studies: list[TrialStudy]) -> pd.DataFrame:
         scores, truth = study.output.read_table(VISIT_SCORES), study.output.read_table(TRUTH)
         visits = study.output.read_table(VISITS)
         wrong = truth.loc[truth["label_error"], "visit_id"]
-        frames.append(finding.finding_rows(scores, wrong, "label error"))
-        frames.append(finding.disagreement_rows(scores, visits, config.evaluate))
         artefacts = study.output.read_table(ARTEFACTS)
-        frames.append(finding.artefact_rows(study.output.read_table(IMAGE_SCORES), artefacts))
-    rows = pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
-    table = finding.over_trials(rows, ["target", "metric", "flagger"], config.evaluate.confidence)
+        of_study = [
+            finding.finding_rows(scores, wrong, "label error"),
+            finding.disagreement_rows(scores, visits, config.evaluate),
+            finding.artefact_rows(study.output.read_table(IMAGE_SCORES), artefacts),
+        ]
+        frames += [frame.assign(data=study.data) for frame in of_study if len(frame)]
+    rows = pd.concat(frames, ignore_index=True)
+    table = finding.over_trials(rows, ["data", "target", "metric", "flagger"], config.evaluate.confidence)
     return table.assign(low=table["low"].clip(0, 1), high=table["high"].clip(0, 1))  # all are shares
 
 
@@ -93,10 +112,10 @@ def write_evidence(config: AuditConfig, run: RunFolder, tables: Tables) -> str:
 def evidence_figures(config: AuditConfig, tables: Tables) -> dict[str, Picture]:
     """The figures that the tables allow, by name."""
     title = "Planted label errors found in the first 30 % of visits"
+    quality = tables["quality"]
+    simulated = quality[quality["data"] == SIMULATED]
     figures = {
-        "evidence_flaggers": flagger_figure(
-            tables["quality"], "label error", "recall_30%", chance=0.3, title=title
-        )
+        "evidence_flaggers": flagger_figure(simulated, "label error", "recall_30%", chance=0.3, title=title)
     }
     if "gains" in tables:
         gains = tables["gains"]
@@ -109,13 +128,18 @@ def evidence_figures(config: AuditConfig, tables: Tables) -> dict[str, Picture]:
 
 def _text(tables: Tables) -> str:
     parts = ["# Tables of the evidence\n"]
-    for target in tables["quality"]["target"].unique():
-        parts += [f"\n## Found: {target}\n", quality_text(tables["quality"], target)]
+    quality = tables["quality"]
+    for data in quality["data"].unique():
+        of_data = quality[quality["data"] == data]
+        for target in of_data["target"].unique():
+            parts += [f"\n## Found, {data}: {target}\n", quality_text(of_data, target)]
     if "arms" in tables:
         arms = arms_text(tables["arms"], tables["gains"], tables["recovery"], oracle=ORACLE)
         parts += ["\n## Arms\n", arms, "\n## Against controls\n", controls_text(tables["gains"])]
         parts += ["\n## Share chosen on other validation patients\n", plain_text(tables["nested_choice"])]
-    for name in ("datamodel", "agreement"):
+    if "datamodel" in tables:
+        parts += ["\n## Linear datamodeling score\n", datamodel_text(tables["datamodel"])]
+    for name in ("datamodel_contrasts", "leaving", "agreement"):
         if name in tables:
-            parts += [f"\n## {name.capitalize()}\n", plain_text(tables[name])]
+            parts += [f"\n## {name.replace('_', ' ').capitalize()}\n", plain_text(tables[name])]
     return "\n".join(parts)

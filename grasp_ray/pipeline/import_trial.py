@@ -14,9 +14,17 @@ DataSet = Literal["ham10000", "isic2017"]
 
 
 def import_trial(
-    data_set: DataSet, source: str, target: str, *, copy: bool = False, trap_split: int | None = None
+    data_set: DataSet,
+    source: str,
+    target: str,
+    *,
+    copy: bool = False,
+    trap_split: int | None = None,
+    crowd_asymmetry: bool = False,
 ) -> None:
-    """Write the trial to `target`, which must not hold one; `trap_split` (1–5) is ISIC 2017's alone.
+    """Write the trial to `target`, which must not hold one.
+
+    `trap_split` (1–5) and `crowd_asymmetry` (two crowd readers' scores as classes) are ISIC 2017's alone.
 
     Photos stay in `source` unless `copy`. Raises `RunConflictError` for a target that holds a trial and
     `TrialError` for a source that is not the data set.
@@ -26,10 +34,12 @@ def import_trial(
     if there:
         raise RunConflictError(f"{trial.uri(there[0])} exists: choose a target folder without a trial.")
     if data_set == "ham10000":
-        assert trap_split is None, "HAM10000 has no trap splits"
+        assert trap_split is None and not crowd_asymmetry, "HAM10000 has neither"
         imported = import_ham10000(Storage.at(source), trial, copy=copy)
     else:
-        imported = import_isic2017(Storage.at(source), trial, trap_split=trap_split, copy=copy)
+        imported = import_isic2017(
+            Storage.at(source), trial, trap_split=trap_split, crowd_asymmetry=crowd_asymmetry, copy=copy
+        )
     classes = imported.visits["class_reader1"].value_counts()
     counts = ", ".join(
         f"{classes.get(number, 0):,} {name}" for number, name in enumerate(imported.class_names)

@@ -15,19 +15,43 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def quality_text(quality: pd.DataFrame, target: str) -> str:
-    """AUC, average precision and recalls of every flagger on one target, by AUC."""
+    """AUC, average precision and recalls of every flagger on one target, by the first that is known."""
     rows = quality[quality["target"] == target]
     metrics = [name for name in _QUALITY_METRICS if name in set(rows["metric"])]
     by = {metric: rows[rows["metric"] == metric].set_index("flagger") for metric in metrics}
     order = by[metrics[0]]["value"].sort_values(ascending=False).index
-    cells = [[_named(name), *(_mean(by[metric].loc[name]) for metric in metrics)] for name in order]
-    return markdown(["flagger", *(_QUALITY_METRICS[metric] for metric in metrics)], cells)
+    header = ["flagger", *(_QUALITY_METRICS[metric] for metric in metrics)]
+    cells = [[_flagger(name), *(_mean(by[metric].loc[name]) for metric in metrics)] for name in order]
+    ends = [
+        rows[rows["metric"] == name].set_index("flagger")["value"] for name in ("draws_low", "draws_high")
+    ]
+    if len(ends[0]):
+        header.append("95 % of draws")
+        for row, name in zip(cells, order, strict=True):
+            row.append(interval(ends[0][name], ends[1][name], 2, zero=False))
+    return markdown(header, cells)
 
 
 _QUALITY_METRICS = {
     "auc": "AUC", "average_precision": "average precision", "recall_10%": "recall at 10 %",
     "recall_20%": "at 20 %", "recall_30%": "at 30 %",
 }  # fmt: skip
+
+
+def datamodel_text(summary: pd.DataFrame) -> str:
+    """LDS with intervals: a line per model, unit and preconditioner, a column per exposure."""
+    exposures = [name for name in ("none", "any", "count") if name in set(summary["exposure"])]
+    lines = []
+    for key, rows in summary.groupby(["model", "unit", "precondition"], sort=False):
+        by = rows.set_index("exposure")
+        cells = [
+            f"{number(by.loc[name, 'lds'], 2, zero=False)} "
+            f"{interval(by.loc[name, 'low'], by.loc[name, 'high'], 2, zero=False)}"
+            for name in exposures
+        ]
+        lines.append([*(_named(part) for part in key), *cells])
+    header = ["model", "unit", "preconditioner", *(f"exposure {name}" for name in exposures)]
+    return markdown(header, lines)
 
 
 def arms_text(arms: pd.DataFrame, gains: pd.DataFrame, recovery: pd.DataFrame, *, oracle: str) -> str:
@@ -81,7 +105,7 @@ def controls_text(gains: pd.DataFrame) -> str:
 
 def plain_text(frame: pd.DataFrame, *, digits: int = 3) -> str:
     """Any table of names and numbers; low and high are joined into an interval."""
-    value = next(name for name in ("value", "lds", "auc_gain") if name in frame)
+    value = next(name for name in ("value", "lds", "auc_gain", "lds_gain") if name in frame)
     names = [name for name in frame if name not in (value, "low", "high")]
     header = [*(_named(name) for name in names), f"{value.replace('_', ' ')} [95 %]"]
     rows = []
@@ -98,6 +122,28 @@ def _cell(value: object) -> str:
 
 def _named(name: object) -> str:
     return str(name).replace("_", " ")
+
+
+def _flagger(name: object) -> str:
+    return _FLAGGERS.get(str(name), _named(name))
+
+
+_FLAGGERS = {
+    "aum": "AUM", "aum_seeds": "AUM of all training seeds",
+    "combined": "confident learning + AUM (mean rank)",
+    "confident_learning": "**confident learning**", "datamap_confidence": "data map, confidence",
+    "datamap_variability": "data map, variability", "el1n": "EL1N", "gradient_norm": "GraNd",
+    "gradient_norm_max": "GraNd, max", "gradient_norm_mean": "GraNd, mean over photos",
+    "knn_disagreement": "kNN disagreement", "loss": "loss at the end", "margin": "margin at the end",
+    "mean_loss": "loss of the photo alone", "opposition": "opponents", "opposition_max": "opponents, max",
+    "opposition_mean": "opponents, mean", "self_influence": "self-influence, adam",
+    "self_influence_max": "self-influence, adam, max (the paper's)",
+    "self_influence_mean": "self-influence, adam, mean", "self_influence_sgd": "self-influence, sgd",
+    "self_influence_sgd_max": "self-influence, sgd, max",
+    "self_influence_sgd_mean": "self-influence, sgd, mean", "photo_quality": "photo quality (cleanvision)",
+    "capture_outlier": "capture outlier (isolation forest)",
+    "shortcut": "shortcut (capture statistics speak for the label)",
+}  # fmt: skip
 
 
 def _mean(row: Any) -> str:

@@ -23,6 +23,7 @@ from grasp_ray.trial.importers.source_folder import (
 from grasp_ray.trial.schema import ARTEFACT_PREFIX
 
 CLASS_NAMES = ("not melanoma", "melanoma")
+ASYMMETRY_NAMES = ("symmetric", "asymmetric in one axis", "asymmetric in both axes")
 DESCRIBED = "ISIC 2017 challenge, arXiv:1710.05006"
 ARTEFACTS = ("dark_corner", "hair", "gel_border", "gel_bubble", "ruler", "ink", "patches")
 TRAP_SPLITS = (1, 2, 3, 4, 5)
@@ -31,14 +32,21 @@ _SPLIT_NAMES = {"train": "train", "val": "validation", "test": "test"}
 
 
 def import_isic2017(
-    source: Storage, target: Storage, *, trap_split: int | None = None, copy: bool = False
+    source: Storage,
+    target: Storage,
+    *,
+    trap_split: int | None = None,
+    crowd_asymmetry: bool = False,
+    copy: bool = False,
 ) -> ImportedTrial:
     """Turn the data set under `source` into a trial at `target`; photos are referred to unless `copy`.
 
     Without `trap_split` the challenge's own splits hold. With it (1–5) visits, labels and splits are those
     of that trap split; its published train list repeats the whole validation list, and these images are
-    kept in validation only. Visits keep seborrheic_keratosis, age_years, label_source and the crowd's
-    scores as extra columns. Images without a label or a photo are named in `skipped`.
+    kept in validation only. With `crowd_asymmetry` the trial holds the images that crowd readers 1 and 2
+    scored; their asymmetry (0–2) is the class, and no split is given. Visits keep seborrheic_keratosis,
+    age_years, label_source and the crowd's scores as extra columns. Images without a label or a photo are
+    named in `skipped`.
     """
     files = SourceFiles(source)
     labels = _labels(files)
@@ -50,9 +58,25 @@ def import_isic2017(
     images, without_photo = attach_files(_images(labels, files), files)
     labels = labels[labels["image_id"].isin(images["image_id"])].reset_index(drop=True)
     skipped = pd.concat([skipped, without_photo], ignore_index=True)
-    imported = ImportedTrial(_visits(labels, files), images, CLASS_NAMES, skipped)
-    described = DESCRIBED if trap_split is None else f"{DESCRIBED}; trap split {trap_split}"
+    visits, described = _visits(labels, files), DESCRIBED
+    class_names: tuple[str, ...] = CLASS_NAMES
+    if trap_split is not None:
+        described = f"{DESCRIBED}; trap split {trap_split}"
+    if crowd_asymmetry:
+        visits, class_names = _read_by_the_crowd(visits, source), ASYMMETRY_NAMES
+        images = images[images["image_id"].isin(visits["visit_id"])].reset_index(drop=True)
+        described = f"{DESCRIBED}; asymmetry as two crowd readers see it"
+    imported = ImportedTrial(visits, images, class_names, skipped)
     return write_imported(imported, source, target, described=described, copy=copy)
+
+
+def _read_by_the_crowd(visits: pd.DataFrame, source: Storage) -> pd.DataFrame:
+    """The visits whose asymmetry crowd readers 1 and 2 scored, with the scores as the readers' classes."""
+    if "asymmetry_1" not in visits:
+        raise TrialError(f"{source.root} has no crowd_abc.csv: the crowd's readings cannot be imported.")
+    both = visits[visits["asymmetry_1"].notna() & visits["asymmetry_2"].notna()]
+    classes = {f"class_reader{reader}": both[f"asymmetry_{reader}"].astype("int64") for reader in (1, 2)}
+    return both.assign(**classes).drop(columns="split").reset_index(drop=True)
 
 
 def _labels(files: SourceFiles) -> pd.DataFrame:

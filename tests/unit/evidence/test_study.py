@@ -9,8 +9,16 @@ from grasp_ray.evaluation.settings import EvaluateSettings
 from grasp_ray.evidence.arms import arms_of, opponent_photos
 from grasp_ray.evidence.datamodel import datamodel_table
 from grasp_ray.evidence.encoded_trial import EncodedTrial
-from grasp_ray.evidence.finding import agreement_rows, finding_rows
+from grasp_ray.evidence.finding import (
+    agreement_rows,
+    datamodel_contrasts,
+    datamodel_summary,
+    disagreement_rows,
+    finding_rows,
+    leaving_summary,
+)
 from grasp_ray.evidence.judging import arm_table, gain_table, judge_trial, nested_choice, recovery_table
+from grasp_ray.evidence.leaving_out import leaving_table
 from grasp_ray.evidence.network import train_network
 from grasp_ray.evidence.planting import plant_label_errors, shown_artefacts
 from grasp_ray.evidence.settings import EvidenceSettings
@@ -191,3 +199,59 @@ def test_right_attribution_foretells_retraining_on_halves(trial) -> None:
     means = table.groupby(["model", "unit", "precondition", "exposure"])["lds"].mean()
     assert means["mil", "in_bag", "adam", "count"] > 0.1
     assert len(means) == 5 * 3 * 3
+
+
+def test_a_score_of_several_trials_has_an_interval_over_trials() -> None:
+    """Means 0.2 and 0.4 of two trials: 0.3 ± 12.706 · 0.1, however many queries each has."""
+    tables = {
+        trial: pd.DataFrame(
+            {"model": "mil", "unit": "in_bag", "precondition": "adam", "exposure": "count",
+             "query_id": [f"Q{query}" for query in range(len(values))], "lds": values}
+        )
+        for trial, values in {1: [0.1, 0.3], 2: [0.3, 0.4, 0.5]}.items()
+    }  # fmt: skip
+    row = datamodel_summary(tables, 0.95, seed=0).iloc[0]
+    assert row["lds"] == pytest.approx(0.3)
+    assert row["high"] - row["lds"] == pytest.approx(12.706 * 0.1, abs=1e-3)
+    assert (row["queries"], row["trials"]) == (5, 2)
+    alone = datamodel_summary({1: tables[1]}, 0.95, seed=0).iloc[0]
+    assert (alone["low"], alone["high"]) == (0.1, 0.3)
+
+
+def test_contrasts_of_scores_are_taken_within_a_trial(trial) -> None:
+    small = trial.without(visits=[f"train{visit:02d}" for visit in range(24, 60)])
+    table = datamodel_table(small, MODEL, TRAIN, InfluenceSettings(), subsets=4, seed=0)
+    shifted = table.assign(lds=table["lds"] + 0.2)
+    found = datamodel_contrasts({1: table, 2: shifted}, 0.95)
+    assert np.ptp(found[["lds_gain", "low", "high"]].to_numpy(), axis=1) == pytest.approx(0, abs=1e-9)
+    means = table.groupby(["model", "unit", "precondition", "exposure"])["lds"].mean()
+    first = found.set_index(["model", "contrast"]).loc[("mil", "in_bag adam count − singleton adam count")]
+    expected = means["mil", "in_bag", "adam", "count"] - means["mil", "singleton", "adam", "count"]
+    assert first["lds_gain"] == pytest.approx(expected)
+
+
+def test_a_query_fares_better_without_its_opponents_than_without_its_proponents(trial, baselines) -> None:
+    influence = InfluenceSettings(query_visits="all")
+    table = leaving_table(trial, baselines.networks[0], MODEL, TRAIN, influence, share=0.2, seed=0)
+    assert len(table) == 18 * 5
+    assert (table["visits"] == 12).all()
+    by_set = table.set_index(["unit", "removed", "query_id"]).sort_index()
+    for unit in ("singleton", "in_bag"):
+        opponents, proponents = by_set.loc[(unit, "opponents")], by_set.loc[(unit, "proponents")]
+        assert (opponents["foretold"] < proponents["foretold"]).all()
+        assert opponents["loss_change"].mean() < proponents["loss_change"].mean()
+    summary = leaving_summary({1: table, 2: table}, 0.95).set_index(["removed", "unit", "metric"])["value"]
+    assert summary["all", "in_bag", "spearman"] > 0.3
+    mean = by_set.loc[("singleton", "random"), "loss_change"].mean()
+    assert summary["random", "singleton", "loss_change"] == pytest.approx(mean)
+
+
+def test_disagreements_found_carry_their_interval_over_draws() -> None:
+    visits = pd.DataFrame({"visit_id": [f"V{visit:02d}" for visit in range(40)]})
+    visits = visits.assign(label=0, label_reader2=[1] * 8 + [0] * 32)
+    scores = pd.DataFrame({"flagger": "f", "id": visits["visit_id"], "score": np.arange(40.0, 0, -1)})
+    found = disagreement_rows(scores, visits, EvaluateSettings())
+    values = found.set_index(["flagger", "metric"])["value"]
+    assert values["f", "recall_30%"] == 1.0
+    assert values["random", "draws_low"] < values["random", "recall_30%"] < values["random", "draws_high"]
+    assert values["ideal", "recall_30%"] == 1.0

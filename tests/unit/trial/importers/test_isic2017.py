@@ -94,6 +94,21 @@ def test_the_challenges_own_layout_is_read(challenge: Storage, target: Storage) 
     assert check_tables(tables, target, 2).empty
 
 
+def test_the_crowds_asymmetry_becomes_two_readers_classes(compact: Storage, target: Storage) -> None:
+    imported = import_isic2017(compact, target, crowd_asymmetry=True)
+    tables = read_trial(target)
+    row = tables.visits.iloc[0]
+    assert (row["visit_id"], row["class_reader1"], row["class_reader2"]) == ("ISIC_01", 2, 0)
+    assert tables.images["image_id"].tolist() == ["ISIC_01"]
+    assert "split" not in tables.visits
+    assert len(imported.class_names) == 3
+
+
+def test_without_the_crowds_file_there_are_no_readings(challenge: Storage, target: Storage) -> None:
+    with pytest.raises(TrialError, match=r"crowd_abc\.csv"):
+        import_isic2017(challenge, target, crowd_asymmetry=True)
+
+
 def test_an_image_is_a_visit_with_artefacts_and_crowd_scores(compact: Storage, target: Storage) -> None:
     imported = import_isic2017(compact, target)
     tables = read_trial(target)
