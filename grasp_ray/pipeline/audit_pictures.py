@@ -24,6 +24,7 @@ from grasp_ray.trial.masks import load_masks
 from grasp_ray.trial.photo_store import PhotoStore, read_photo_index
 
 GRADCAM_IMAGES = 8
+CLEAR_LESION_SHARE = 0.25
 
 
 class AuditPictures:
@@ -62,20 +63,24 @@ class AuditPictures:
             found.append((str(best["image_id"]), int(row["predicted"])))
         return found
 
-    def views(self, image_id: str) -> list[Shown]:
-        """One image in every plain variant; empty when it has no usable mask."""
-        rows = self.manifest.loc[[image_id]]
-        trial = Storage.at(self.config.trial.uri)
+    def clearest_views(self, image_ids: Sequence[str]) -> list[Shown]:
+        """One image in every plain variant: the one whose lesion takes nearest to a quarter of the photo (the
+        first of equals), where variants can be told apart. Empty when none has a usable mask."""
+        rows = self.manifest.loc[list(image_ids)]
         side_px = self.config.trial.image_side_px
+        trial = Storage.at(self.config.trial.uri)
         loaded = load_masks(trial, rows, read_photo_index(self.run.storage), side_px)
         if not loaded.image_ids:
             return []
-        photo_SS3 = self.photos([image_id])[0]
+        shares_M = loaded.masks_MSS.mean(axis=(1, 2))
+        chosen = int(np.abs(shares_M - CLEAR_LESION_SHARE).argmin())
+        image_id = loaded.image_ids[chosen]
+        photo_SS3, mask_SS = self.photos([image_id])[0], loaded.masks_MSS[chosen]
         return [
             Shown(
                 VIEW_NAMES[variant],
                 f"{image_id}, {self._label(image_id)}",
-                masked_photo(photo_SS3, loaded.masks_MSS[0], variant, self.config.masking.fill),
+                masked_photo(photo_SS3, mask_SS, variant, self.config.masking.fill),
             )
             for variant in VARIANTS
         ]

@@ -44,6 +44,8 @@ _TABLES = {
     "granularity": "specificity/granularity",
 }  # fmt: skip
 _SHOWN = ("masking", "matrix", "baselines", "strata", "artefacts", "supervisions", "granularity", "effects")
+SUREST_SHOWN = 24
+"""Surest visits among which the pictures of the views and of SHAP are chosen."""
 _STEPS = ("audit_masking", "audit_saliency", "audit_specificity")
 
 
@@ -71,6 +73,7 @@ def publish_verdict(config: AuditConfig, run: RunFolder) -> Verdict:
         tables={name: tables[name] for name in _SHOWN if name in tables},
         pictures=_pictures(config, run, tables) if config.report.thumbnails else {},
         seconds=seconds,
+        class_names=config.model.class_names,
         confidence=config.evaluate.confidence,
         settings=config.report,
     )
@@ -177,9 +180,8 @@ def _pictures(config: AuditConfig, run: RunFolder, tables: dict[str, pd.DataFram
     maker = AuditPictures(config, run)
     pictures: dict[str, list[Shown]] = {}
     if "views" in tables:
-        surest = maker.surest_images(tables["views"]["visit_id"].unique().tolist(), 6)
-        shown = next((views for views in (maker.views(image_id) for image_id, _ in surest) if views), [])
-        pictures["views"] = shown
+        surest = maker.surest_images(tables["views"]["visit_id"].unique().tolist(), SUREST_SHOWN)
+        pictures["views"] = maker.clearest_views([image_id for image_id, _ in surest])
         chosen = surest[: config.masking.shap_images]
         pictures["shap"] = maker.shap(chosen, config.masking.shap_evaluations) if chosen else []
     if "agreement" in tables:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from grasp_ray.audits.masking_table import FULL, LESION_AREA
 from grasp_ray.audits.saliency_table import RandomisationCheck
-from grasp_ray.report.formats import interval, number
+from grasp_ray.report.formats import interval, number, p_value
 
 Status = Literal["shortcut", "lesion", "unclear", "blocked", "not_known", "measured"]
 """`shortcut`: something else is read. `lesion`: no sign of it. `blocked`: the method failed its own check.
@@ -64,9 +64,13 @@ def judge(findings: Sequence[Finding]) -> Verdict:
             "unclear", "The model reads more than the lesion; what, is not annotated.", list(findings)
         )
     if looks and states.get("artefacts") in ("lesion", None, "not_known"):
-        return Verdict("lesion", "No shortcut was found: the model depends on the lesion.", list(findings))
+        return Verdict(
+            "lesion",
+            "No shortcut was found in what was tested: the model depends on the lesion.",
+            list(findings),
+        )
     if states.get("artefacts") == "lesion":
-        return Verdict("lesion", "The model reads none of the annotated artefacts.", list(findings))
+        return Verdict("lesion", "The model is not seen to read an annotated artefact.", list(findings))
     return Verdict("unclear", "The audits leave open what the model reads.", list(findings))
 
 
@@ -83,7 +87,7 @@ def _short(value: Any, signed: bool = False) -> str:
 def artefact_finding(table: pd.DataFrame, alpha: float, carriers: dict[str, list[str]]) -> Finding:
     """Which annotated artefacts the model reads: aligned against robust AUROC, Holm over all of them.
 
-    `carriers` lists visits to look at per artefact.
+    `carriers` lists visits to look at per artefact. An artefact that could not be tested is named.
     """
     audit: Literal["artefacts"] = "artefacts"
     if table.empty:
@@ -100,20 +104,12 @@ def artefact_finding(table: pd.DataFrame, alpha: float, carriers: dict[str, list
             f"{table['artefact'].nunique()} artefacts, all with too few visits",
         )  # fmt: skip
     read = tested[tested["p_holm"] < alpha]
-    visits = int(tested["visits"].iloc[0])
     rests = (
-        f"{visits} held-out visits; {len(tested)} artefacts tested, each for the class it goes with in "
-        f"training (DeLong by patient, Holm at {alpha:g})"
+        f"{tested['visits'].iloc[0]} held-out visits; {len(tested)} artefacts tested, each for the class it "
+        f"goes with in training (DeLong by patient, Holm at {alpha:g}){_untested(table)}"
     )
     if read.empty:
-        widest = tested.sort_values("gap", key=abs).iloc[-1]
-        gap = with_interval(widest["gap"], widest["gap_low"], widest["gap_high"], signed=True)
-        return Finding(
-            audit, "lesion",
-            f"No annotated artefact moves the answer measurably: the largest gap between aligned and robust "
-            f"AUROC is {gap} ({widest['artefact']}, {widest['class_name']}).",
-            rests,
-        )  # fmt: skip
+        return Finding(audit, "lesion", _widest_gap(tested), rests)
     led = read[(read["link_p"] < LINKED_BELOW) & (read["link"] * read["gap"] > 0)]
     worst = (read if led.empty else led).sort_values("gap", key=abs).iloc[-1]
     robust = with_interval(worst["robust"], worst["robust_low"], worst["robust_high"])
@@ -132,6 +128,29 @@ def artefact_finding(table: pd.DataFrame, alpha: float, carriers: dict[str, list
         f"{numbers}. Read: {names}."
     )
     return Finding(audit, "shortcut", sentence, rests, visit_ids=visit_ids)
+
+
+def _widest_gap(tested: pd.DataFrame) -> str:
+    """What is said when no artefact passes the level: the widest gap, and that it may still be one."""
+    widest = tested.sort_values("gap", key=abs).iloc[-1]
+    gap = with_interval(widest["gap"], widest["gap_low"], widest["gap_high"], signed=True)
+    found = f"{gap} ({widest['artefact']}, {widest['class_name']}; {p_value(widest['p_holm'])} after Holm)"
+    if widest["gap_low"] > 0 or widest["gap_high"] < 0:
+        return (
+            f"No annotated artefact is shown to be read, but one may be: the largest gap between aligned and "
+            f"robust AUROC is {found}; more visits would tell."
+        )
+    return (
+        "No annotated artefact moves the answer measurably: the largest gap between aligned and robust AUROC "
+        f"is {found}."
+    )
+
+
+def _untested(table: pd.DataFrame) -> str:
+    """The artefacts whose class could not be tested, with the reason; '' when there are none."""
+    left = table[table["linked"] & table["p_holm"].isna()].to_dict("records")
+    named = [f"{row['artefact']} for {row['class_name']} ({row['note']})" for row in left]
+    return f"; not tested: {', '.join(named)}" if named else ""
 
 
 def masking_finding(
@@ -156,7 +175,7 @@ def masking_finding(
         return Finding(audit, "unclear", sentence, rests)
     if hidden["low"] <= CHANCE:
         sentence = (
-            f"Without the lesion's box the AUC falls from {whole} to {reach}, which chance explains; with "
+            f"Without the lesion's box the AUC falls from {whole} to {reach}, which chance can explain; with "
             f"the lesion alone it is {lesion}."
         )
         return Finding(audit, "lesion", sentence, rests)

@@ -17,6 +17,7 @@ from grasp_ray.report.figures_audits import (
     masking_figure,
     matrix_figure,
     supervision_figure,
+    view_name,
 )
 from grasp_ray.report.gallery import jpeg_uri
 from grasp_ray.report.settings import ReportSettings
@@ -59,6 +60,7 @@ class AuditsInputs:
     pictures: Mapping[str, Sequence[Shown]] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     """What each audit took."""
+    class_names: Sequence[str] = ()
     confidence: float = 0.95
     settings: ReportSettings = field(default_factory=ReportSettings)
 
@@ -92,13 +94,16 @@ def render_audits_page(inputs: AuditsInputs) -> str:
         for section, several in inputs.pictures.items()
         if inputs.settings.thumbnails and several
     }
+    tables = {name: records(table) for name, table in inputs.tables.items()}
+    for row in tables.get("masking", []):
+        row["name"] = view_name(row, inputs.class_names)
     return template("audits.html").render(
         run=inputs.run,
         verdict=inputs.verdict,
         audit_names=AUDIT_NAMES,
         status_names=STATUS_NAMES,
         figures=audit_figures(inputs),
-        tables={name: records(table) for name, table in inputs.tables.items()},
+        tables=tables,
         pictures=pictures,
         seconds=inputs.seconds,
         confidence=formats.percent(inputs.confidence, 0),

@@ -1,5 +1,7 @@
 """Figures of the shortcut audits: views, dilation, matrix, lift by stratum, artefacts, supervision."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -19,7 +21,7 @@ from grasp_ray.report.figure_style import (
 )
 from grasp_ray.report.figures import group_name
 from grasp_ray.report.formats import number
-from grasp_ray.report.tables import has_text, records
+from grasp_ray.report.tables import Row, has_text, records
 
 VIEW_NAMES = {
     "full": "whole photo",
@@ -32,6 +34,17 @@ VIEW_NAMES = {
 }
 _CURVES = {"no_roi": ("without the lesion", AMBER, "o"), "only_roi": ("lesion alone", ACCENT, "s")}
 SUPERVISION_COLOUR = {"visit": GREY, "box": AMBER, "mask": ACCENT}
+
+
+def view_name(row: Row, class_names: Sequence[str]) -> str:
+    """A view of the masking table for people: `without the lesion, grown by 25, severe visits only`."""
+    name = VIEW_NAMES[f"{row['variant']}~size_matched" if row["size_matched"] else row["variant"]]
+    if row["dilation"]:
+        name += f", {'grown' if row['dilation'] > 0 else 'shrunk'} by {abs(row['dilation'])}"
+    if row["only_class"] >= 0:
+        label = int(row["only_class"])
+        name += f", for {class_names[label] if label < len(class_names) else f'class {label}'} visits alone"
+    return name
 
 
 def masking_figure(table: pd.DataFrame) -> Picture:
@@ -62,7 +75,7 @@ def masking_figure(table: pd.DataFrame) -> Picture:
         right.axhline(rows["full"]["auc"], color=INK, lw=1, ls=(0, (1, 2)))
         right.set_xlabel("iterations of the 3×3 cross at 224 px")
         right.set_title("The mask, grown or shrunk")
-        right.legend(loc="best")
+        legend_on_top(figure, right)
     text = ", ".join(f"{name} {number(row['auc'], 2)}" for name, row in shown)
     return Picture(figure, f"AUC by what is shown: {text}.")
 
@@ -130,13 +143,15 @@ def lift_figure(strata: pd.DataFrame) -> Picture:
 
 
 def artefact_figure(table: pd.DataFrame) -> Picture:
-    """Aligned against robust AUROC of every tested pair of artefact and class."""
+    """Aligned against robust AUROC, with the robust one's interval, of every pair with enough visits."""
     rows = [row for row in records(table) if not has_text(row["note"])]
     with new_figure(8.2, 0.9 + 0.31 * max(1, len(rows))) as figure:
         axes = figure.subplots()
         height = np.arange(len(rows))
         robust, aligned = [r["robust"] for r in rows], [r["aligned"] for r in rows]
-        axes.hlines(height, robust, aligned, color=HAIRLINE, lw=4)
+        bounds = [r["robust_low"] for r in rows], [r["robust_high"] for r in rows]
+        axes.hlines(height, robust, aligned, color=HAIRLINE, lw=5)
+        axes.hlines(height, *bounds, color=AMBER, lw=1.2, alpha=0.6)
         axes.plot(
             aligned,
             height,

@@ -16,6 +16,7 @@ from grasp_ray.report.audit_verdict import (
     supervision_finding,
 )
 from grasp_ray.report.audits_page import AuditsInputs, Shown, render_audits_page
+from grasp_ray.report.figures_audits import view_name
 
 
 def masking(full: float, hidden: float, width: float = 0.05) -> pd.DataFrame:
@@ -72,7 +73,12 @@ def test_an_artefact_is_read_only_beyond_the_corrected_level() -> None:
     assert "takes lamp for a sign of severe, as training suggests: AUROC .90 where" in read.sentence
     assert read.visit_ids == ["v7"]
     assert artefact_finding(artefacts(-0.5, 1e-5), 0.001, {}).sentence.count("a sign against severe") == 1
-    assert artefact_finding(artefacts(0.5, 0.02), 0.001, {}).status == "lesion"
+    weak = artefact_finding(artefacts(0.5, 0.02), 0.001, {})
+    assert weak.status == "lesion"
+    assert weak.sentence.startswith("No annotated artefact is shown to be read, but one may be: ")
+    assert "+.50 [+.40, +.60] (lamp, severe; p = 0.020 after Holm); more visits would tell" in weak.sentence
+    nothing = artefact_finding(artefacts(0.05, 0.4), 0.001, {}).sentence
+    assert nothing.startswith("No annotated artefact moves the answer measurably")
     assert artefact_finding(artefacts(0.5, 0.02).head(0), 0.001, {}).status == "not_known"
     for unlinked in ({"link_p": 0.2}, {"link": -0.4}):  # training gives no reason, or points the other way
         disturbed = artefact_finding(artefacts(0.5, 1e-5).assign(**unlinked), 0.001, {})
@@ -80,6 +86,8 @@ def test_an_artefact_is_read_only_beyond_the_corrected_level() -> None:
         assert disturbed.sentence.startswith("lamp disturbs the answer")
     few = artefacts(0.5, np.nan).assign(note="too few visits: 1 with neither")
     assert "too few visits" in artefact_finding(few, 0.001, {}).sentence
+    beside = artefact_finding(pd.concat([artefacts(0.05, 0.4), few.assign(artefact="ink")]), 0.001, {})
+    assert beside.rests_on.endswith("; not tested: ink for severe (too few visits: 1 with neither)")
 
 
 def test_saliency_is_blocked_when_maps_survive_random_weights() -> None:
@@ -92,6 +100,17 @@ def test_saliency_is_blocked_when_maps_survive_random_weights() -> None:
     assert blocked.sentence.startswith("No conclusion")
     nothing = RandomisationCheck(0, None, None, None, survives=True)
     assert saliency_finding(strata(1.4, 1.9), nothing, 0.6, []).status == "blocked"
+
+
+def test_views_have_names_for_people() -> None:
+    row = {"variant": "no_roi", "dilation": 0, "only_class": -1, "size_matched": False}
+    names = ("mild", "severe")
+    assert view_name(row, names) == "without the lesion"
+    assert view_name(row | {"size_matched": True}, names) == "without another visit's mask"
+    assert view_name(row | {"dilation": -10}, names) == "without the lesion, shrunk by 10"
+    one = view_name(row | {"dilation": 25, "only_class": 1}, names)
+    assert one == "without the lesion, grown by 25, for severe visits alone"
+    assert view_name(row | {"only_class": 1}, ()) == "without the lesion, for class 1 visits alone"
 
 
 @pytest.mark.parametrize(
