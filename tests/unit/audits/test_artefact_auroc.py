@@ -82,3 +82,13 @@ def test_all_artefacts_together_say_whether_the_flags_alone_speak_for_the_class(
     found = annotated(flags, labels, np.arange(VISITS) < 200, 2)
     assert np.array_equal(found[TOGETHER].present_V, labels == 1)
     assert {artefact.linked_class for artefact in found.values()} == {1}
+
+
+def test_held_out_visits_of_one_class_leave_every_artefact_untested_by_name() -> None:
+    lamp = Artefact(ARTEFACT, 1, 0.3, 0.001)
+    table = artefact_table(
+        np.ones(VISITS, dtype=np.int64), GENERATOR.dirichlet([1, 1], VISITS), {"lamp": lamp}, PATIENTS,
+        ("mild", "severe"), smallest_cell=5, confidence=0.95,
+    )  # fmt: skip
+    assert table["note"].tolist() == ["too few visits: 0 with artefact alone, 0 with neither"]
+    assert table[["overall", "robust", "p_holm"]].isna().all(axis=None)

@@ -71,3 +71,16 @@ def test_what_needs_no_photo_is_told_apart_from_what_does() -> None:
     assert found.loc["sex", "low"] < 0.5 < found.loc["sex", "high"]
     assert found.loc["site", "note"] == "the trial has no varying site"
     assert found.loc["share", "note"] == "the trial has no varying lesion_share"
+
+
+def test_baselines_of_one_class_have_a_note_and_no_number() -> None:
+    visits = pd.DataFrame({"visit_id": range(40), "patient_id": range(40), "label": [0, 1] * 20})
+    visits["sex"] = ["F", "M"] * 20
+    features = {"metadata": ("sex",)}
+    train, held_out = visits[:20], visits[20:]
+    trained = photo_free_baselines(train.assign(label=1), held_out, features, confidence=0.95)
+    assert trained["note"].tolist() == ["one class: all training visits"]
+    judged = photo_free_baselines(train, held_out.assign(label=1), features, confidence=0.95)
+    assert judged["note"].tolist() == ["one class: all 20 visits are of class 1"]
+    assert trained["auc"].isna().all()
+    assert judged["auc"].isna().all()
