@@ -97,6 +97,7 @@ def environment(ports: Ports) -> dict[str, str]:
         "GRASP_RAY_HOME": str(HOME),  # relative run folders land here, not in a job's copy
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_ENABLE_ASSISTANT_SANDBOX": "true",  # its page's assistant runs no command on this machine
         "RAY_USAGE_STATS_ENABLED": "0",
         **_for_clients(ports),
     }

@@ -121,6 +121,7 @@ def mlflow_server(folder: Path) -> Iterator[Server]:
             "MLFLOW_SERVER_ALLOWED_HOSTS": f"127.0.0.1:{port}",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_ENABLE_ASSISTANT_SANDBOX": "true",
         }
         log = folder / "mlflow.log"
         with log.open("w") as output:

@@ -19,7 +19,8 @@ import pytest
 import ray
 
 SECRETS = ("ray_token", "mlflow_password", "mlflow_key", "mlflow_auth.ini")
-SCRIPT = Path(__file__).parents[2] / "deploy/local/services.py"
+PROJECT = Path(__file__).parents[2]
+SCRIPT = PROJECT / "deploy/local/services.py"
 PORTS = ("GRASP_RAY_PORT", "GRASP_RAY_DASHBOARD_PORT", "GRASP_RAY_AGENT_PORT", "GRASP_RAY_CLIENT_PORT",
          "GRASP_RAY_MLFLOW_PORT")  # fmt: skip
 JOB = """
@@ -156,6 +157,21 @@ def test_services_listen_on_loopback_only_and_at_the_ports_given(
         assert address.command[address.command.index(option) + 1] == "127.0.0.1"
     for name in PORTS:
         assert environment[name] in (mlflow if name == "GRASP_RAY_MLFLOW_PORT" else head).command
+
+
+def test_mlflows_assistant_runs_no_command_on_the_host(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has an account and a forwarded port is local to MLflow, and could have it run commands."""
+    from mlflow.assistant.providers.base import assistant_sandbox_enabled
+
+    monkeypatch.delenv("MLFLOW_ENABLE_ASSISTANT_SANDBOX", raising=False)
+    assert not assistant_sandbox_enabled()  # MLflow's own default, for which this is set
+    given = module.environment(module.Ports())["MLFLOW_ENABLE_ASSISTANT_SANDBOX"]
+    monkeypatch.setenv("MLFLOW_ENABLE_ASSISTANT_SANDBOX", given)
+    assert assistant_sandbox_enabled()
+    image = (PROJECT / "deploy/container/Dockerfile").read_text()
+    assert f"MLFLOW_ENABLE_ASSISTANT_SANDBOX={given}" in image
 
 
 def test_ids_of_processes_that_are_gone_count_for_nothing(
