@@ -159,6 +159,7 @@ def test_services_listen_on_loopback_only_and_at_the_ports_given(
         assert environment[name] in (mlflow if name == "GRASP_RAY_MLFLOW_PORT" else head).command
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of SQLAlchemy, in MLflow's database layer
 def test_mlflows_assistant_runs_no_command_on_the_host(
     module: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
