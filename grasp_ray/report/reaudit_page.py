@@ -18,6 +18,9 @@ _FOLDER = Path(__file__).parent
 _WHAT = {
     "visit": "Visits", "photo": "Photos", "reader1": "Scores by Reader 1", "reader2": "Scores by Reader 2",
 }  # fmt: skip
+_SCOPES = {
+    "standing": "test visits of the standing audit", "since": "all since then", "this time": "this time",
+}  # fmt: skip
 _LISTED = 25
 
 
@@ -136,8 +139,10 @@ def _drift_rows(drift: pd.DataFrame) -> list[Row]:
 
 
 def _metric_rows(inputs: ReauditInputs) -> list[Row]:
+    """Of this look, in words for people."""
     latest = inputs.metrics[inputs.metrics["number"] == inputs.metrics["number"].max()]
-    return records(latest)
+    notes = latest["note"].str.replace("reader", "Reader ")
+    return records(latest.assign(scope=latest["scope"].map(_SCOPES), note=notes))
 
 
 def _figures(inputs: ReauditInputs) -> dict[str, Picture]:
