@@ -100,6 +100,7 @@ def _service_run(
         name=config.run.name,
         key=digest([Storage.at(config.run.root).root, config.run.name]),
         description=_described(inputs, found),
+        headline=_in_a_line(inputs),
         step=found.number,
         params={"standing": inputs.standing, "trial": inputs.trial, "number": str(found.number)},
         metrics=_metrics(inputs, found),
@@ -110,6 +111,12 @@ def _service_run(
         page=page,
         tags={"grasp_ray.standing": inputs.standing, "grasp_ray.changes": str(record["summary"])},
     )  # fmt: skip
+
+
+def _in_a_line(inputs: ReauditInputs) -> str:
+    """The alarms and the decision."""
+    due = f"retraining is {'due' if inputs.due else 'not due'}"
+    return headline(inputs) if inputs.alarms.empty else f"{headline(inputs)}; {due}"
 
 
 def _metrics(inputs: ReauditInputs, found: Findings) -> dict[str, float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
-from mlflow.entities import Metric, Param
+from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -16,8 +16,11 @@ from grasp_ray.storage import Storage, masked
 from grasp_ray.tracking.saved_views import KIND_TAG, SavedView
 from grasp_ray.tracking.server import artifact_location, connect, page_address, tracking_uri
 from grasp_ray.tracking.settings import TrackSettings
+from grasp_ray.tracking.summary import METRIC_DIGITS
 
-KEY_TAG = "grasp_ray.key"
+KEY_TAG, HEADLINE_TAG, NOTE_TAG = "grasp_ray.key", "grasp_ray.headline", "mlflow.note.content"
+LISTED_RUNS = 8
+"""Runs in the experiment's description."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,8 @@ class ServiceRun:
     """Identity: a run of the same key is brought up to date instead of a second one."""
     description: str
     """Markdown."""
+    headline: str = ""
+    """What came out, in a line; where it is given, the experiment's page lists those of the last runs."""
     step: int = 0
     """Place in time, the x axis of the metrics' charts."""
     params: Mapping[str, str] = field(default_factory=dict)
@@ -56,6 +61,10 @@ def log_service_run(
         run_id = _run(client, experiment_id, run)
         _log(client, run_id, run)
         client.set_terminated(run_id, "FINISHED")
+        if run.headline:
+            client.set_experiment_tag(
+                experiment_id, NOTE_TAG, _experiment_note(client, experiment_id, run.kind)
+            )
     except MlflowException as error:
         said = " ".join(str(error).split())[:300]
         raise StorageError(
@@ -99,10 +108,13 @@ def _log(client: MlflowClient, run_id: str, run: ServiceRun) -> None:
     now_ms = int(time.time() * 1000)
     client.log_batch(
         run_id,
-        metrics=[Metric(name, value, now_ms, run.step) for name, value in run.metrics.items()],
+        metrics=[
+            Metric(name, round(value, METRIC_DIGITS), now_ms, run.step) for name, value in run.metrics.items()
+        ],
         params=[Param(name, value) for name, value in run.params.items()],
     )
-    for name, value in {**run.tags, "mlflow.note.content": run.description}.items():
+    headline = {HEADLINE_TAG: run.headline} if run.headline else {}
+    for name, value in {**run.tags, **headline, NOTE_TAG: run.description}.items():
         client.set_tag(run_id, name, value)
     with tempfile.TemporaryDirectory() as folder:
         scratch = Storage.at(folder)
@@ -113,3 +125,18 @@ def _log(client: MlflowClient, run_id: str, run: ServiceRun) -> None:
             scratch.write_bytes("report/index.html", run.page.encode())
         for entry in scratch.names():
             client.log_artifacts(run_id, str(Path(folder, entry)), entry)
+
+
+def _experiment_note(client: MlflowClient, experiment_id: str, kind: str) -> str:
+    """Headlines of the last runs of that kind, newest first, and the newest's description."""
+    runs: list[Run] = client.search_runs(
+        [experiment_id],
+        f"tags.`{KIND_TAG}` = '{kind}'",
+        max_results=LISTED_RUNS,
+        order_by=["attributes.start_time DESC"],
+    )
+    rows = [
+        f"| {run.info.run_name} | {run.data.tags.get(HEADLINE_TAG, '').replace('|', '/')} |" for run in runs
+    ]
+    latest = f"**Latest: {runs[0].info.run_name}**\n\n{runs[0].data.tags[NOTE_TAG]}"
+    return "\n".join(["| run | what came out |", "|---|---|", *rows, "", latest])
