@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from mlflow.entities import Experiment
 
 from grasp_ray.errors import StorageError
 from grasp_ray.tracking.saved_views import SavedView
@@ -25,16 +26,20 @@ def look(number: int, **changes: object) -> ServiceRun:
     return ServiceRun(**given | changes)  # type: ignore[arg-type]
 
 
+def experiment_of(runs_root: str) -> Experiment:
+    found = connect(SETTINGS, runs_root).get_experiment_by_name("re-audits of t")
+    assert found is not None
+    return found
+
+
 def note(runs_root: str) -> str:
-    experiment = connect(SETTINGS, runs_root).get_experiment_by_name("re-audits of t")
-    assert experiment is not None
-    return str(experiment.tags.get("mlflow.note.content", ""))
+    return str(experiment_of(runs_root).tags.get("mlflow.note.content", ""))
 
 
 def test_a_run_has_rounded_metrics_tables_and_the_page(runs_root: str) -> None:
     address = log_service_run(SETTINGS, runs_root, look(3), VIEW)
     client = connect(SETTINGS, runs_root)
-    experiment = client.get_experiment_by_name("re-audits of t")
+    experiment = experiment_of(runs_root)
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.run_id in address
     assert run.info.status == "FINISHED"
@@ -72,7 +77,6 @@ def test_runs_without_a_headline_leave_the_experiments_text_alone(runs_root: str
 
 def test_a_deleted_experiment_is_named(runs_root: str) -> None:
     log_service_run(SETTINGS, runs_root, look(1, tables={}, page=""))
-    client = connect(SETTINGS, runs_root)
-    client.delete_experiment(client.get_experiment_by_name("re-audits of t").experiment_id)
+    connect(SETTINGS, runs_root).delete_experiment(experiment_of(runs_root).experiment_id)
     with pytest.raises(StorageError, match="re-audits of t was deleted: restore it"):
         log_service_run(SETTINGS, runs_root, look(2, tables={}, page=""))
