@@ -35,7 +35,7 @@ from peers.kronfluence_identity import identity_factor
 from peers.whole_gradients import pydvl_provider, vmap_of_grad
 
 from grasp_ray.influence.preconditioners import Preconditioner
-from grasp_ray.influence.query_bank import QueryBank
+from grasp_ray.influence.product_sinks import product_sinks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +131,7 @@ def engine_over(subject: Subject, covered: frozenset[str], weighted: bool) -> Sc
         if name not in covered:
             gradient.zero_()
     shapes = {name: parameter.shape for name, parameter in subject.parameters.all.items()}
-    return dataclasses.replace(own, bank=QueryBank(queries, own.preconditioner, shapes)).engine()
+    return dataclasses.replace(own, sinks=product_sinks(queries, own.preconditioner, shapes)).engine()
 
 
 def report(row: dict[str, Any]) -> None:

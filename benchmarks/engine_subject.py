@@ -11,15 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from grasp_ray.influence.coverage import CoveredParameters, cover
-from grasp_ray.influence.dot_products import DotProducts
 from grasp_ray.influence.ekfac import Ekfac
 from grasp_ray.influence.ekfac_fit import fit_ekfac
 from grasp_ray.influence.engine import send_gradients
-from grasp_ray.influence.layers.workspace import Workspace
 from grasp_ray.influence.preconditioners import AdamMoments, Diagonal, Less, Preconditioner
-from grasp_ray.influence.query_bank import Gradients, QueryBank
+from grasp_ray.influence.product_sinks import ProductSink, product_sinks
 from grasp_ray.influence.sinks import Collect
-from grasp_ray.influence.step_products import StepProducts
+from grasp_ray.influence.small_parameters import Gradients
 from grasp_ray.influence.units import Bags
 from grasp_ray.mil.model import MILModel, build_model
 from grasp_ray.mil.settings import ModelSettings
@@ -39,10 +37,9 @@ class Subject:
     preconditioner: Preconditioner
     weights: dict[str, Tensor]
     """1/(√v + ε) per flattened parameter (ones for sgd)."""
+    sinks: Callable[[int], ProductSink] | None = None
+    """Makes the receiver of a pass over so many images; it holds the preconditioned queries."""
     query_mib: float = 0.0
-    bank: QueryBank | None = None
-    raw_queries: Gradients | None = None
-    workspaces: tuple[Workspace, ...] = ()
     fit_seconds: float = 0.0
     """What fitting EK-FAC on the images of one pass took."""
 
@@ -56,12 +53,8 @@ class Subject:
 
     def engine(self) -> Scores:
         """The same pass with scores and self-influence."""
-        examples = len(self.bags.images_BCHW)
-        if self.bank is None:
-            assert self.raw_queries is not None
-            sink = StepProducts(self.raw_queries, self.preconditioner, examples, self.workspaces, None)
-        else:
-            sink = DotProducts(self.bank, examples, self.workspaces[0])
+        assert self.sinks is not None
+        sink = self.sinks(len(self.bags.images_BCHW))
         send_gradients(self.model, self.parameters, "singleton", self.bags, sink)
         products = sink.products()
         return products.dots_BM, products.self_B
@@ -136,16 +129,12 @@ def build_subject(
         covered,
         preconditioner,
         weights,
-        workspaces=(Workspace(), Workspace(), Workspace()),
         fit_seconds=fit_seconds,
     )
     found = subject.query_gradients()
     subject.query_mib = sum(gradient.nbytes for gradient in found.values()) / 2**20
-    if preconditioner.transforms_training:
-        subject.raw_queries = found
-    else:
-        shapes = {name: parameter.shape for name, parameter in parameters.items()}
-        subject.bank = QueryBank(found, preconditioner, shapes)
+    shapes = {name: parameter.shape for name, parameter in parameters.items()}
+    subject.sinks = product_sinks(found, preconditioner, shapes)
     return subject
 
 

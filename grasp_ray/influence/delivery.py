@@ -63,6 +63,10 @@ class Delivery:
         """The sink's choice: rotations are linear, so sums of several uses may be rotated one by one."""
         return self._sink.factors(parameter, delta_BTO, x_BTI)
 
+    def whole(self, parameter: str, delta_BTO: Float[Tensor, "B T O"], x_BTI: Float[Tensor, "B T I"]) -> bool:
+        """The sink's choice; sums of several uses are formed."""
+        return self._passes_on(parameter) and self._sink.whole(parameter, delta_BTO, x_BTI)
+
     def order(self, parameter: str, examples: int) -> BlockOrder:
         """The sink's choice; sums of several uses keep the parameter's own order."""
         if self._passes_on(parameter):
@@ -119,6 +123,11 @@ class _SharedOut(OwnOrder):
 
     def factors(self, parameter: str, delta_BTO: Tensor, x_BTI: Tensor) -> tuple[Tensor, Tensor] | None:
         return self.delivery.factors(parameter, delta_BTO, x_BTI)
+
+    def whole(self, parameter: str, delta_BTO: Tensor, x_BTI: Tensor) -> bool:
+        share_B11 = self.shared.known_share_B.view(-1, 1, 1)
+        row_B = self.shared.row_B
+        return self.delivery.whole(parameter, delta_BTO[row_B] * share_B11, x_BTI[row_B])
 
     def order(self, parameter: str, examples: int) -> BlockOrder:
         return BlockOrder(self.delivery.order(parameter, examples).inputs_first, examples)

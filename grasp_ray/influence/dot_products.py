@@ -1,4 +1,4 @@
-"""Contract every block of training gradients at once with all queries and with itself.
+"""Contract every block of training gradients at once with all queries and with itself, by torch alone.
 
 Per block: one matrix product with the queries, one squaring in place, one product of the squares with the
 self-influence weights. Sums over layers are kept in float64.
@@ -7,15 +7,14 @@ Shapes: B examples (b some of them), M queries, n consecutive entries, O × I a 
 in the bank's order.
 """
 
-from dataclasses import dataclass
-
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 from torch import Tensor
 
 from grasp_ray.influence.layers.use import BlockOrder
 from grasp_ray.influence.layers.workspace import Workspace
 from grasp_ray.influence.preconditioners import rotated
+from grasp_ray.influence.products import Products
 from grasp_ray.influence.query_bank import SMALL, QueryBank
 
 CPU_EXAMPLES_FEW_QUERIES = 32
@@ -24,27 +23,15 @@ CPU_EXAMPLES_MANY_QUERIES = 64
 share of the query gradients no longer fits beside it, and more examples must share each reading."""
 
 
-@dataclass(frozen=True)
-class Products:
-    """What one pass yields per example."""
-
-    dots_BM: Float64[Tensor, "B M"]
-    """⟨g′_m, g_b⟩_P."""
-    self_B: Float64[Tensor, "B"]
-    """⟨g_b, g_b⟩_P; NaN where the preconditioner leaves it out."""
-    squared_norm_B: Float64[Tensor, "B"]
-    """‖g_b‖²."""
-
-
 class DotProducts:
-    """The sink for products with fixed weights (`sgd`, `adam`, `paper`)."""
+    """The sink for products with fixed weights where contraction.py cannot be used: GPUs, float64."""
 
     additive = False
 
     def __init__(self, bank: QueryBank, examples: int, workspace: Workspace):
         self._bank = bank
         self._workspace = workspace
-        self._small_BS = torch.zeros(examples, bank.small_entries, dtype=bank.dtype, device=bank.device)
+        self._small_BS = torch.zeros(examples, bank.small.entries, dtype=bank.dtype, device=bank.device)
         self._open_store: str | None = None
         self._dots = bank.zero_dots(examples)
         self._squares_2B = torch.zeros(2, examples, dtype=bank.dtype, device=bank.device)
@@ -61,6 +48,10 @@ class DotProducts:
         """Rotated into the preconditioner's basis, where it has one."""
         return rotated(self._bank.preconditioner, parameter, delta_BTO, x_BTI)
 
+    def whole(self, parameter: str, delta_BTO: Float[Tensor, "B T O"], x_BTI: Float[Tensor, "B T I"]) -> bool:
+        """In blocks."""
+        return False
+
     def order(self, parameter: str, examples: int) -> BlockOrder:
         """As the queries lie in the bank; on a CPU, few examples at a time."""
         at_once = examples
@@ -74,7 +65,7 @@ class DotProducts:
         self, parameter: str, start: int, gradient_bn: Float[Tensor, "b n"], first_example: int
     ) -> None:
         """Contract a block, or set a small parameter's aside."""
-        offset = self._bank.offsets.get(parameter)
+        offset = self._bank.small.offsets.get(parameter)
         if offset is None:
             self._contract(parameter, start, gradient_bn, first_example)
         else:
@@ -92,7 +83,7 @@ class DotProducts:
         self, parameter: str, output_gradient_BO: Float[Tensor, "B O"], input_BI: Float[Tensor, "B I"]
     ) -> None:
         """Contract δ xᵀ without forming it: Σ w (δ xᵀ)² = (δ²)ᵀ W x²."""
-        if parameter in self._bank.offsets:
+        if parameter in self._bank.small.offsets:
             formed_BOI = torch.einsum("bo,bi->boi", output_gradient_BO, input_BI)
             self.dense(parameter, 0, formed_BOI.flatten(1))
             return
@@ -111,7 +102,7 @@ class DotProducts:
 
     def products(self) -> Products:
         """The sums, once the pass is over."""
-        if self._bank.small_entries:
+        if self._bank.small.entries:
             self._contract(SMALL, 0, self._small_BS, 0)
         self._settle(None)
         dots_BM = self._all_dots.T if self._bank.in_rows else self._all_dots

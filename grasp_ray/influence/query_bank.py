@@ -1,8 +1,7 @@
 """The preconditioned query gradients of one checkpoint, laid out for the contraction.
 
 Few queries lie in rows [M, P], many in columns [P, M]: a matrix product with a block of training gradients is
-fastest that way round (docs/performance.md). Parameters with few entries are kept side by side in one
-store, so that they are contracted in one product instead of hundreds.
+fastest that way round (docs/performance.md).
 
 Shapes: M queries, B examples (b some of them), P entries of a parameter or store, n consecutive entries,
 O × I a weight matrix.
@@ -16,14 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from grasp_ray.influence.preconditioners import Preconditioner
-
-Gradients = dict[str, Tensor]
-"""Parameter name → [M, P_parameter]: one flattened gradient per query."""
+from grasp_ray.influence.small_parameters import Gradients, SmallParameters
 
 FEW_QUERIES = 15
 """Up to here queries lie in rows."""
-FEW_ENTRIES = 4096
-"""Parameters of at most this size share the store of small parameters."""
 SMALL = "(small parameters)"
 
 
@@ -50,21 +45,10 @@ class QueryBank:
         self.query_count = first.shape[0]
         self.in_rows = self.query_count <= FEW_QUERIES
         self.dtype, self.device = first.dtype, first.device
-        self.offsets: dict[str, int] = {}
-        """Start of each small parameter in the store of small ones."""
-        self.small_entries = 0
-        for name, gradient_MP in gradients.items():
-            if gradient_MP.shape[1] <= FEW_ENTRIES:
-                self.offsets[name] = self.small_entries
-                self.small_entries += gradient_MP.shape[1]
-        small = [gradients.pop(name) for name in self.offsets]
-        small_weights = [preconditioner.weights(name) for name in self.offsets]
+        self.small = SmallParameters.among(gradients)
         self.stores: dict[str, Store] = {}
-        if small:
-            joined = [weights for weights in small_weights if weights is not None]
-            weights_P = torch.cat(joined) if joined else None
-            self.stores[SMALL] = self._store(torch.cat(small, 1), weights_P)
-            small.clear()
+        if self.small.entries:
+            self.stores[SMALL] = self._store(*self.small.join(gradients, preconditioner))
         for name in list(gradients):
             gradient_MP, weights_P = gradients.pop(name), preconditioner.weights(name)
             if self.is_transposed(name):
@@ -79,7 +63,7 @@ class QueryBank:
         Blocks of rows along the longer side are products of more even shape, which run up to twice as fast.
         """
         shape = self._shapes[parameter]
-        return parameter not in self.offsets and len(shape) > 1 and shape[1:].numel() > shape[0]
+        return parameter not in self.small.offsets and len(shape) > 1 and shape[1:].numel() > shape[0]
 
     def transposed(self, parameter: str, entries_NP: Float[Tensor, "N P"]) -> Float[Tensor, "N P"]:
         """Rows of a whole parameter's entries, put in the order of its transpose."""

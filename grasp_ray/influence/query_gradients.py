@@ -14,8 +14,8 @@ from torch import Tensor
 from grasp_ray.errors import NumericalError
 from grasp_ray.influence.frozen_model import FrozenModel
 from grasp_ray.influence.preconditioners import Preconditioner
-from grasp_ray.influence.query_bank import Gradients
 from grasp_ray.influence.sinks import Collect
+from grasp_ray.influence.small_parameters import Gradients
 
 if TYPE_CHECKING:
     from grasp_ray.trial.bags import BagBatch

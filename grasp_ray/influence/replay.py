@@ -9,20 +9,16 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from torch import Tensor
 
 from grasp_ray.errors import ConfigError
-from grasp_ray.influence.dot_products import DotProducts
 from grasp_ray.influence.ekfac import Ekfac, EkfacFactors
 from grasp_ray.influence.ekfac_fit import fit_ekfac
 from grasp_ray.influence.frozen_model import FrozenModel
-from grasp_ray.influence.layers.workspace import Workspace
 from grasp_ray.influence.preconditioners import Preconditioner, build_preconditioner
-from grasp_ray.influence.query_bank import Gradients, QueryBank
+from grasp_ray.influence.product_sinks import product_sinks
 from grasp_ray.influence.query_gradients import query_gradients, refuse_if_not_finite
 from grasp_ray.influence.settings import InfluenceSettings
 from grasp_ray.influence.sinks import Gram
-from grasp_ray.influence.step_products import StepProducts
 from grasp_ray.influence.units import Bags
 from grasp_ray.mil.model import MILModel
 from grasp_ray.training.replay_checkpoint import ReplayCheckpoint
@@ -54,7 +50,8 @@ class CheckpointReplay:
         self._preconditioner = checkpoint_preconditioner(self._frozen, checkpoint, ekfac)
         found = query_gradients(self._frozen, self._preconditioner, queries, query_bags, self.epoch)
         self.query_ids = found.query_ids
-        self._product_sink = self._product_sinks(found.gradients, found.lengths_M)
+        shapes = {name: parameter.shape for name, parameter in self._frozen.parameters.items()}
+        self._product_sink = product_sinks(found.gradients, self._preconditioner, shapes, found.lengths_M)
 
     def score(self, batch: "BagBatch") -> pd.DataFrame:
         """Raw results of one batch, a row per image.
@@ -104,20 +101,6 @@ class CheckpointReplay:
         dots_MB = products.dots_BM.T.cpu().numpy()
         dots = {f"dot:{name}": dots_B for name, dots_B in zip(self.query_ids, dots_MB, strict=True)}
         return pd.DataFrame(columns | dots)
-
-    def _product_sinks(
-        self, gradients: Gradients, lengths_M: Tensor
-    ) -> Callable[[int], DotProducts | StepProducts]:
-        """A maker of sinks for a number of examples. All sinks share one workspace."""
-        workspaces = [Workspace() for _ in range(3)]
-        if self._preconditioner.transforms_training:
-            lengths = lengths_M if self._preconditioner.cosine else None
-            return lambda examples: StepProducts(
-                gradients, self._preconditioner, examples, workspaces, lengths
-            )
-        shapes = {name: parameter.shape for name, parameter in self._frozen.parameters.items()}
-        bank = QueryBank(gradients, self._preconditioner, shapes)
-        return lambda examples: DotProducts(bank, examples, workspaces[0])
 
 
 def fit_checkpoint_ekfac(

@@ -14,7 +14,7 @@ from torch import Tensor
 from grasp_ray.influence.layers.use import OwnOrder
 from grasp_ray.influence.layers.workspace import Workspace
 from grasp_ray.influence.preconditioners import Preconditioner, rotated
-from grasp_ray.influence.query_bank import Gradients
+from grasp_ray.influence.small_parameters import Gradients
 
 
 class Collect(OwnOrder):

@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from grasp_ray.influence.dot_products import Products
 from grasp_ray.influence.layers.use import BlockOrder, OwnOrder
 from grasp_ray.influence.layers.workspace import Workspace, rows_per_block
 from grasp_ray.influence.preconditioners import Preconditioner
-from grasp_ray.influence.query_bank import Gradients
+from grasp_ray.influence.products import Products
+from grasp_ray.influence.small_parameters import Gradients
 
 EXAMPLES = 32
 """Examples per block on a CPU."""

@@ -50,6 +50,8 @@ def emit_products(
         return
     delta_BTO, x_BTI = factors
     examples, positions, _ = delta_BTO.shape
+    if sink.whole(parameter, delta_BTO, x_BTI):
+        return
     if positions == 1:
         sink.outer(parameter, delta_BTO[:, 0], x_BTI[:, 0])
         return

@@ -28,7 +28,8 @@ class GradientSink(Protocol):
     """Receives the per-example gradients of every parameter, block by block.
 
     `dense` brings a whole parameter as it is; `outer` and `block` bring an [O, I] matrix in the basis that
-    `factors` chose. A block is the sink's to overwrite, and is read only during the call.
+    `factors` chose, unless `whole` took it. A block is the sink's to overwrite, and is read only during the
+    call.
     """
 
     additive: bool
@@ -49,6 +50,9 @@ class GradientSink(Protocol):
 
         Most sinks return what they are given; `ekfac` rotates it.
         """
+
+    def whole(self, parameter: str, delta_BTO: Float[Tensor, "B T O"], x_BTI: Float[Tensor, "B T I"]) -> bool:
+        """Take Σ_t δ_t x_tᵀ of these factors at once; False to have it formed, block by block."""
 
     def order(self, parameter: str, examples: int) -> BlockOrder:
         """How `block` wants this [O, I] matrix."""
@@ -72,6 +76,10 @@ class OwnOrder:
     ) -> tuple[Tensor, Tensor] | None:
         """As they are."""
         return delta_BTO, x_BTI
+
+    def whole(self, parameter: str, delta_BTO: Float[Tensor, "B T O"], x_BTI: Float[Tensor, "B T I"]) -> bool:
+        """In blocks."""
+        return False
 
     def order(self, parameter: str, examples: int) -> BlockOrder:
         """Outputs first, all examples."""
