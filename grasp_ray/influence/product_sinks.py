@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from grasp_ray.influence.contraction import can_contract
 from grasp_ray.influence.dot_products import DotProducts
+from grasp_ray.influence.kernels.contraction import can_contract
 from grasp_ray.influence.layers.workspace import Workspace
 from grasp_ray.influence.preconditioners import Preconditioner
 from grasp_ray.influence.query_bank import QueryBank

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from grasp_ray.influence.contraction import Sums, TiledQueries
+from grasp_ray.influence.kernels.contraction import Sums, TiledQueries
 from grasp_ray.influence.layers.use import OwnOrder
 from grasp_ray.influence.layers.workspace import Workspace
 from grasp_ray.influence.preconditioners import Preconditioner, rotated

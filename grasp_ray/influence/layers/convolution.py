@@ -1,4 +1,4 @@
-"""Convolutions: per-example weight gradients by unfolding, or as a grouped convolution where depthwise.
+"""Convolutions: per-example weight gradients by unfolding; where grouped, by depthwise.c or a convolution.
 
 Any stride, padding, dilation and number of groups. Subclasses that pad first (timm's Conv2dSame) arrive here
 already padded, because the stand-in replaces the function, not the module.
@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from grasp_ray.influence.kernels.depthwise import can_differentiate, depthwise_gradients
 from grasp_ray.influence.layers.linear import emit_products
 from grasp_ray.influence.layers.use import GradientSink, fold_rows, named
 
@@ -48,7 +49,12 @@ class Conv2dUse:
         if self.groups == 1:
             self._emit_products(self.weight, output_gradient, examples, sink)
         else:
-            gradient_RP = self._grouped_gradient(output_gradient)
+            simple = self._is_depthwise and can_differentiate(output_gradient)
+            gradient_RP = (
+                depthwise_gradients(self.input_RCHW, output_gradient, self._kernel, self.padding)
+                if simple
+                else self._grouped_gradient(output_gradient)
+            )
             sink.dense(self.weight, 0, fold_rows(gradient_RP, examples))
 
     def _emit_products(self, weight: str, delta: Tensor, examples: int, sink: GradientSink) -> None:
@@ -108,6 +114,12 @@ class Conv2dUse:
             min(self.padding[1], (out_width - 1) * self.stride[1]),
         )
         return useful, (self.padding[0] - useful[0], self.padding[1] - useful[1])
+
+    @property
+    def _is_depthwise(self) -> bool:
+        """One kernel per channel, moved by single steps."""
+        one_each = self.groups == self.weight_shape[0] == self.input_RCHW.shape[1]
+        return one_each and self.stride == self.dilation == (1, 1)
 
     @property
     def _kernel(self) -> Pair:

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from grasp_ray.influence import compiled
-from grasp_ray.influence.contraction import SOURCE
 from grasp_ray.influence.dot_products import DotProducts
+from grasp_ray.influence.kernels import compiled
+from grasp_ray.influence.kernels.contraction import SOURCE
 from grasp_ray.influence.replay import CheckpointReplay
 from grasp_ray.influence.settings import InfluenceSettings
 from grasp_ray.influence.tiled_products import TiledProducts

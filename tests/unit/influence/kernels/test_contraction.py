@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grasp_ray.influence import compiled
-from grasp_ray.influence.contraction import SOURCE, Sums, TiledQueries, can_contract
+from grasp_ray.influence.kernels import compiled
+from grasp_ray.influence.kernels.contraction import SOURCE, Sums, TiledQueries, can_contract
 from grasp_ray.influence.layers.workspace import Workspace
 
 pytestmark = pytest.mark.skipif(
@@ -19,18 +19,20 @@ def fresh_sums(examples, queries):
     return Sums(zeros_B.new_zeros(examples, queries), zeros_B, zeros_B.clone())
 
 
-def expected(gradient_BRC, queries_MRC, weights_RC):
+def expected(gradient_BRC, queries_MRC, weights_RC, sizes_BRC):
+    """The three sums in float64, each with what rounding errors are relative to: the terms' sizes."""
     gradient_BRC = gradient_BRC.double()
     dots_BM = torch.einsum("brc,mrc->bm", gradient_BRC, queries_MRC.double())
     weights_RC = torch.ones(gradient_BRC.shape[1:]) if weights_RC is None else weights_RC
     own_B = (gradient_BRC.square() * weights_RC.double()).sum((1, 2))
-    return dots_BM, own_B, gradient_BRC.square().sum((1, 2))
+    norm_B, size_B = gradient_BRC.square().sum((1, 2)), sizes_BRC.double().square().sum((1, 2))
+    lengths_BM = torch.outer(size_B.sqrt(), queries_MRC.double().square().sum((1, 2)).sqrt())
+    return (dots_BM, lengths_BM), (own_B, size_B), (norm_B, size_B)
 
 
 def assert_equal(sums, wanted):
-    for found, right in zip((sums.dots_BM, sums.own_B, sums.squared_norm_B), wanted, strict=True):
-        scale = right.abs().max() if right.numel() else 1.0
-        assert torch.all((found - right).abs() <= 2e-6 * scale)
+    for found, (right, scale) in zip((sums.dots_BM, sums.own_B, sums.squared_norm_B), wanted, strict=True):
+        assert torch.all((found - right).abs() <= 1e-6 * scale)
 
 
 def assert_exact(examples, positions, rows, columns, queries, *, weighted=True, strided=False, seed=0):
@@ -45,7 +47,8 @@ def assert_exact(examples, positions, rows, columns, queries, *, weighted=True, 
     queries_MRC = torch.randn(queries, rows, columns, generator=generator)
     weights_RC = torch.rand(rows, columns, generator=generator) if weighted else None
     gradient_BRC = torch.einsum("btr,btc->brc", down_BTR.double(), across_BTC.double())
-    wanted = expected(gradient_BRC, queries_MRC, weights_RC)
+    sizes_BRC = torch.einsum("btr,btc->brc", down_BTR.abs(), across_BTC.abs())
+    wanted = expected(gradient_BRC, queries_MRC, weights_RC, sizes_BRC)
     tiles = TiledQueries(queries_MRC, weights_RC)
     sums = fresh_sums(examples, queries)
     tiles.contract(down_BTR, across_BTC, sums, Workspace())
@@ -87,7 +90,8 @@ def test_what_is_added_up_is_kept():
     tiles, sums = TiledQueries(queries_MRC, None), fresh_sums(3, 2)
     for _ in range(2):
         tiles.contract_formed(gradient_BRC, sums, Workspace())
-    assert_equal(sums, [2 * right for right in expected(gradient_BRC, queries_MRC, None)])
+    once = expected(gradient_BRC, queries_MRC, None, gradient_BRC)
+    assert_equal(sums, [(2 * right, scale) for right, scale in once])
 
 
 def test_a_gradient_that_is_not_finite_shows_and_stays_with_its_example():

@@ -8,24 +8,10 @@
    registers over all positions t, kept for IMAGES examples, and multiplied with the same tile of every query. The
    queries lie in the order in which tiles are met, weights first (`pack_queries`). Tiles at an edge are padded with
    zeros, which add nothing. Sums are kept lane by lane in float32 over the tiles of one matrix and a group of
-   examples, and handed over in float64.
+   examples, and handed over in float64. */
 
-   C11 with GCC's vector types (clang has them too); compiled.py builds it for the machine that it runs on. */
+#include "vectors.h"
 
-#include <stdint.h>
-#include <string.h>
-
-#if defined(__AVX512F__)
-#define LANES 16
-#define ROWS 8 /* 24 of 32 registers hold the tile */
-#define IMAGES 8
-#elif defined(__AVX2__) && defined(__FMA__)
-#define LANES 8
-#define ROWS 4 /* 12 of 16 registers */
-#define IMAGES 4
-#else
-#error "needs AVX-512, or AVX2 with FMA"
-#endif
 #define VECTORS 3
 #define COLUMNS (VECTORS * LANES)
 #define TILE (ROWS * COLUMNS)
@@ -33,16 +19,6 @@
 #define ACROSS_BYTES (384 << 10) /* packed columns, read again for every row of tiles */
 #define DOWN_BYTES (4 << 20)     /* packed rows, read again for every column of tiles */
 #define READING 160              /* what reading an entry of the queries costs, in multiplications */
-#define LINE 16                  /* floats of a cache line */
-
-typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-
-/* down or across: a strided [B, T, entries] view. */
-typedef struct {
-    const float *data;
-    int64_t example, position, entry; /* strides in floats */
-    int64_t entries;
-} factor;
 
 typedef struct {
     int64_t examples, positions, queries;
@@ -64,10 +40,6 @@ typedef struct {
     int64_t row, column;
     int vectors;
 } place;
-
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-
-static int64_t padded(int64_t size, int64_t step) { return (size + step - 1) / step * step; }
 
 /* Examples that share each reading of the queries: as the cache holds, or more where reading would cost more. */
 static int64_t group_size(int64_t examples, int64_t positions, int64_t queries) {
@@ -114,51 +86,12 @@ static int64_t lay_out(bench *at, int64_t examples, int64_t positions, int64_t r
     return floats;
 }
 
-/* `count` rows of `width` floats, one after the other. */
-static inline __attribute__((always_inline)) void copy_rows(const float *from, int64_t stride, int64_t count,
-                                                            int width, float *out) {
-    for (int64_t row = 0; row < count; row++) __builtin_memcpy(out + row * width, from + row * stride, 4 * width);
-}
-
-/* The same with zeros beyond `there`. The usual widths are written out, so that no function is called per row. */
-static void pack_rows(const float *from, int64_t stride, int64_t count, int64_t there, int width, float *out) {
-    if (there < width) {
-        memset(out, 0, sizeof(float) * count * width);
-        for (int64_t row = 0; row < count; row++) memcpy(out + row * width, from + row * stride, 4 * there);
-    } else if (width == 3 * LANES)
-        copy_rows(from, stride, count, 3 * LANES, out);
-    else if (width == 2 * LANES)
-        copy_rows(from, stride, count, 2 * LANES, out);
-    else if (width == LANES)
-        copy_rows(from, stride, count, LANES, out);
-    else
-        copy_rows(from, stride, count, ROWS, out);
-}
-
-/* out[t, 0 .. width) = entries first .. first + width of one example, padded with zeros. */
-static void pack(const factor *from, int64_t example, int64_t positions, int64_t first, int width, float *out) {
-    const float *data = from->data + example * from->example + first * from->entry;
-    const int64_t there = least(width, from->entries - first);
-    if (from->entry == 1) {
-        pack_rows(data, from->position, positions, there, width, out);
-        return;
-    }
-    if (there < width) memset(out, 0, sizeof(float) * positions * width);
-    for (int64_t t = 0; t < positions; t += LINE) /* so that lines along the positions are read once */
-        for (int j = 0; j < there; j++)
-            for (int64_t s = t; s < least(t + LINE, positions); s++)
-                out[s * width + j] = data[s * from->position + j * from->entry];
-}
-
 /* One tile of an [R, C] matrix, padded with zeros. */
 static void pack_tile(const float *matrix, int64_t rows, int64_t columns, place at, float *out) {
     const int64_t height = least(ROWS, rows - at.row), width = at.vectors * LANES;
     if (height < ROWS) memset(out, 0, sizeof(float) * ROWS * width);
     pack_rows(matrix + at.row * columns + at.column, columns, height, least(width, columns - at.column), width, out);
 }
-
-/* Loops over registers must be written out, or the sums would live in memory. */
-#define UNROLL _Pragma("GCC unroll 8")
 
 /* tile = sum over t of down[t, :] x across[t, :], both packed. */
 static inline __attribute__((always_inline)) void form(const float *down, const float *across, int64_t positions,

@@ -1,8 +1,8 @@
 """Build one of the package's C sources for the machine that it runs on, once, and load it.
 
-The library lies in the user's cache folder under a name that holds the source, the compiler and what the
-processor can do, so that machines which share a home folder do not share libraries. A machine without a C
-compiler has none; whoever asks must then have another way.
+The library lies in the user's cache folder under a name that stands for the source with its headers, the
+compiler and what the processor can do, so that machines which share a home folder do not share libraries. A
+machine without a C compiler has none; whoever asks must then have another way.
 """
 
 import ctypes
@@ -14,6 +14,8 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+
+from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
@@ -33,13 +35,25 @@ def library(source: Path) -> ctypes.CDLL | None:
         return None
 
 
+def pointer(tensor: Tensor) -> ctypes.c_void_p:
+    """Where a tensor's entries begin."""
+    return ctypes.c_void_p(tensor.data_ptr())
+
+
+def integers(*values: int) -> ctypes.Array[ctypes.c_int64]:
+    """An array of 64-bit integers."""
+    return (ctypes.c_int64 * len(values))(*values)
+
+
 def _built(source: Path) -> Path:
     """Where the library lies; built if it is not there. Raises `OSError` or `SubprocessError`."""
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
         raise FileNotFoundError(f"no C compiler ({', '.join(COMPILERS)}); install gcc and libc6-dev")
-    target = _run(compiler, "-march=native", "-dM", "-E", "-x", "c", os.devnull)  # e.g. __AVX512F__, versions
-    identity = hashlib.sha256(source.read_bytes() + " ".join(FLAGS).encode() + target.encode()).hexdigest()
+    preprocessed = _run(
+        compiler, *FLAGS, "-E", "-dD", str(source)
+    )  # with headers, __AVX512F__, __VERSION__, …
+    identity = hashlib.sha256(" ".join((*FLAGS, preprocessed)).encode()).hexdigest()
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "grasp_ray"
     built = folder / f"{source.stem}-{identity[:20]}.so"
     if not built.exists():

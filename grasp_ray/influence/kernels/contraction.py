@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from grasp_ray.influence import compiled
+from grasp_ray.influence.kernels import compiled
+from grasp_ray.influence.kernels.compiled import integers, pointer
 from grasp_ray.influence.layers.workspace import Workspace
 
 SOURCE = Path(__file__).with_suffix(".c")
@@ -43,7 +44,7 @@ class TiledQueries:
     def __init__(self, queries_MRC: Float[Tensor, "M R C"], weights_RC: Float[Tensor, "R C"] | None):
         """`weights_RC` None stands for ones. C should be the longer side: tiles are wide."""
         self._queries, *sizes = queries_MRC.shape
-        self._sizes = _integers(*sizes)
+        self._sizes = integers(*sizes)
         if weights_RC is None:
             weights_RC = torch.ones(sizes, dtype=queries_MRC.dtype)
         assert weights_RC.shape == queries_MRC.shape[1:] and weights_RC.is_contiguous()
@@ -52,9 +53,9 @@ class TiledQueries:
         _library().pack_queries(
             queries,
             self._sizes,
-            _pointer(queries_MRC.contiguous()),
-            _pointer(weights_RC),
-            _pointer(self._packed),
+            pointer(queries_MRC.contiguous()),
+            pointer(weights_RC),
+            pointer(self._packed),
         )
 
     def contract(
@@ -71,12 +72,12 @@ class TiledQueries:
         _library().contract(
             *map(ctypes.c_int64, (examples, positions, self._queries)),
             self._sizes,
-            _pointer(down_BTR),
-            _pointer(across_BTC),
-            _integers(*down_BTR.stride(), *across_BTC.stride()),
-            _pointer(self._packed),
+            pointer(down_BTR),
+            pointer(across_BTC),
+            integers(*down_BTR.stride(), *across_BTC.stride()),
+            pointer(self._packed),
             self._room(examples, positions, workspace),
-            *map(_pointer, (sums.dots_BM, sums.own_B, sums.squared_norm_B)),
+            *map(pointer, (sums.dots_BM, sums.own_B, sums.squared_norm_B)),
         )
 
     def contract_formed(self, gradient_BRC: Float[Tensor, "B R C"], sums: Sums, workspace: Workspace) -> None:
@@ -85,15 +86,15 @@ class TiledQueries:
         _library().contract_formed(
             *map(ctypes.c_int64, (len(gradient_BRC), self._queries)),
             self._sizes,
-            _pointer(gradient_BRC.contiguous()),
-            _pointer(self._packed),
+            pointer(gradient_BRC.contiguous()),
+            pointer(self._packed),
             self._room(len(gradient_BRC), 0, workspace),
-            *map(_pointer, (sums.dots_BM, sums.own_B, sums.squared_norm_B)),
+            *map(pointer, (sums.dots_BM, sums.own_B, sums.squared_norm_B)),
         )
 
     def _room(self, examples: int, positions: int, workspace: Workspace) -> ctypes.c_void_p:
         numbers = map(ctypes.c_int64, (examples, positions, self._queries))
-        return _pointer(workspace.room(1, _library().room_floats(*numbers, self._sizes), self._packed))
+        return pointer(workspace.room(1, _library().room_floats(*numbers, self._sizes), self._packed))
 
 
 def _library() -> ctypes.CDLL:
@@ -101,11 +102,3 @@ def _library() -> ctypes.CDLL:
     assert library is not None, "ask can_contract first"
     library.room_floats.restype = library.packed_floats.restype = ctypes.c_int64
     return library
-
-
-def _pointer(tensor: Tensor) -> ctypes.c_void_p:
-    return ctypes.c_void_p(tensor.data_ptr())
-
-
-def _integers(*values: int) -> ctypes.Array[ctypes.c_int64]:
-    return (ctypes.c_int64 * len(values))(*values)
