@@ -6,8 +6,12 @@ With x = ln(1 + PASI), or the class where only classes are given,
     residual_r = x_r − (a_r + b_r · expected class), the line fitted on reader r's old readings
 
 The difference is precise but cannot say who moved. The model scores new photos as it scored old ones, so
-residuals can, though less precisely. New readings are compared, patient by patient as in `drift`, with those
-of earlier looks at which no reader was named. p is Holm-corrected over the three tests.
+residuals can, though less precisely: the difference moves by Reader 2's own move less Reader 1's, and whoever
+has the larger part is named. Where one reader's residuals are too few (second readings of visits that the
+model has been trained on since), its move is what the other's leaves of the difference.
+
+New readings are compared, patient by patient as in `drift`, with those of earlier looks at which no reader
+was named. p is Holm-corrected over the three tests.
 """
 
 from collections.abc import Collection
@@ -89,22 +93,38 @@ def moved_readers(tests: pd.DataFrame) -> list[MovedReader]:
             for reader in READERS
             if reader in rows and rows[reader]["named"]
         ]
-    if not all(reader in rows for reader in READERS):
-        return [_moved(PAIR, pair, pair["difference"], "too few readings to tell from the model who moved")]
-    # Reader 2 moves the difference by its own move, Reader 1 by the opposite of its own.
-    sign = float(np.sign(pair["difference"]))
-    toward = {
-        reader: direction * sign * rows[reader]["shift"]
-        for reader, direction in (("reader1", -1.0), ("reader2", 1.0))
+    difference = float(pair["difference"])
+    moves = _own_moves(rows, difference)
+    if not moves:
+        return [_moved(PAIR, pair, difference, "too few readings to tell from the model who moved")]
+    part = {
+        "reader1": -np.sign(difference) * moves["reader1"],
+        "reader2": np.sign(difference) * moves["reader2"],
     }
-    reader = max(READERS, key=lambda name: (toward[name], name))
-    own = pair["difference"] if reader == "reader2" else -pair["difference"]
+    reader = max(READERS, key=lambda name: (part[name], name))
     other = READERS[1 - READERS.index(reader)]
-    evidence = (
-        f"against {_name(other)}; against the model {_name(reader)} moved by "
-        f"{rows[reader]['shift']:+.1f} deviations, {_name(other)} by {rows[other]['shift']:+.1f}"
-    )
-    return [_moved(reader, pair, own, evidence)]
+    evidence = f"against {_name(other)}; against the model {_residual_moves(rows, (reader, other))}"
+    return [_moved(reader, pair, difference if reader == "reader2" else -difference, evidence)]
+
+
+def _own_moves(rows: dict[str, dict[Any, Any]], difference: float) -> dict[str, float]:
+    """Each reader's move on the scale of x; empty where no reader's is known."""
+    known = {reader: float(rows[reader]["difference"]) for reader in READERS if reader in rows}
+    if not known:
+        return {}
+    first = known["reader1"] if "reader1" in known else known["reader2"] - difference
+    second = known["reader2"] if "reader2" in known else known["reader1"] + difference
+    return {"reader1": first, "reader2": second}
+
+
+def _residual_moves(rows: dict[str, dict[Any, Any]], readers: tuple[str, str]) -> str:
+    told = [
+        f"{_name(reader)} moved by {rows[reader]['shift']:+.1f} deviations"
+        for reader in readers
+        if reader in rows
+    ]
+    silent = [f" (too few readings of {_name(reader)})" for reader in readers if reader not in rows]
+    return ", ".join(told) + "".join(silent)
 
 
 def agreement(readings: pd.DataFrame, *, classes: int) -> dict[str, float | int | None]:

@@ -64,11 +64,24 @@ def test_a_reader_without_a_partner_is_judged_by_the_model_alone() -> None:
 
 
 @pytest.mark.parametrize("silent", ["reader1", "reader2"])
-def test_without_the_model_nobody_is_named_alone(silent: str) -> None:
-    """The difference moved, but too few of one reader's visits have an answer of the model."""
+@pytest.mark.parametrize("reader", ["reader1", "reader2"])
+def test_one_reader_told_by_the_model_tells_of_the_other(silent: str, reader: str) -> None:
+    """Of one reader's new readings too few can be held against the model."""
+    right = 0
+    for seed in range(20):
+        tests = reader_tests(
+            readings(np.random.default_rng(seed), **{reader: 0.5}), RULE, number=2, reference=[0]
+        )
+        found = moved_readers(tests[tests["what"] != silent])
+        right += [(one.reader, one.lenient) for one in found] == [(reader, True)]
+        assert f"too few readings of Reader {silent[-1]}" in found[0].evidence
+    assert right >= 18
+
+
+def test_without_the_model_nobody_is_named_alone() -> None:
     frame = readings(np.random.default_rng(6), reader2=0.6)
     tests = reader_tests(frame, RULE, number=2, reference=[0])
-    (one,) = moved_readers(tests[tests["what"] != silent])
+    (one,) = moved_readers(tests[tests["what"] == PAIR])
     assert one.reader == PAIR
     assert one.difference == tests.set_index("what").loc[PAIR, "difference"]
     assert "too few readings" in one.evidence
