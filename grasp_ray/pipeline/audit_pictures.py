@@ -48,13 +48,15 @@ class AuditPictures:
         return self.store.read(self.manifest.loc[list(image_ids)])
 
     def surest_images(self, visit_ids: Sequence[str], most: int) -> list[tuple[str, int]]:
-        """The most attended images of the surest of these visits, with the predicted class."""
+        """The most attended images of the surest visits, predicted classes by turns, with that class."""
         arm = audited_arm(self.config)
         predictions = self.run.table(f"{arm}/{PREDICTIONS}", made_by="train")
         predictions = predictions[predictions["visit_id"].isin(list(visit_ids))]
         columns = [name for name in predictions.columns if name.startswith("probability_")]
         surest = predictions.assign(top=predictions[columns].max(axis=1))
-        surest = surest.sort_values(["top", "visit_id"], ascending=[False, True]).head(most)
+        surest = surest.sort_values(["top", "visit_id"], ascending=[False, True])
+        turn = surest.groupby("predicted").cumcount()
+        surest = surest.assign(turn=turn).sort_values("turn", kind="stable").head(most)
         attention = self.run.table(f"{arm}/{ATTENTION}", made_by="train")
         found = []
         for row in surest.to_dict("records"):

@@ -12,6 +12,7 @@ import pandas as pd
 
 from grasp_ray.audits.masking_table import FULL, LESION_AREA
 from grasp_ray.audits.saliency_table import RandomisationCheck
+from grasp_ray.evaluation.groups import SKIN_TYPE_RANGES
 from grasp_ray.report.formats import interval, number, p_value
 
 Status = Literal["shortcut", "lesion", "unclear", "blocked", "not_known", "measured"]
@@ -217,10 +218,25 @@ def saliency_finding(
         return Finding(audit, "blocked", sentence, rests, image_ids=list(image_ids))
     detail = f"{number} times its share of the area (random weights: {_short(check.random_lift or 0.0)})"
     sentence = f"The lesion gets {detail}; a lesion pixel outranks another with probability {_short(auroc)}."
+    sentence += _by_skin_type(strata)
     status: Status = "lesion" if lift["low"] > 1 else "shortcut" if lift["high"] < 1 else "unclear"
     if np.isnan(lift["low"]):
         status = "unclear"
     return Finding(audit, status, sentence, rests, image_ids=list(image_ids))
+
+
+def _by_skin_type(strata: pd.DataFrame) -> str:
+    """The lift on lighter and on darker skin, where the trial has both; '' otherwise."""
+    lifts = strata[(strata["metric"] == "lift") & strata["low"].notna()].set_index("stratum")
+    ranges = [name for name in SKIN_TYPE_RANGES if f"skin_type={name}" in lifts.index]
+    if len(ranges) < 2:
+        return ""
+    rows = [lifts.loc[f"skin_type={name}"] for name in ranges]
+    said = [
+        f"{with_interval(row['value'], row['low'], row['high'])} on skin types {name.replace('-', '–')}"
+        for name, row in zip(ranges, rows, strict=True)
+    ]
+    return f" By skin: {', '.join(said)}."
 
 
 def supervision_finding(means: pd.DataFrame) -> Finding:

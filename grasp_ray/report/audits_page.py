@@ -33,7 +33,7 @@ AUDIT_NAMES = {
 }
 STATUS_NAMES = {
     "shortcut": "reads something else",
-    "lesion": "no sign of a shortcut",
+    "lesion": "no shortcut shown",
     "unclear": "open",
     "blocked": "no conclusion",
     "not_known": "not tested",

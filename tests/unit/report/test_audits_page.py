@@ -94,6 +94,18 @@ def test_saliency_is_blocked_when_maps_survive_random_weights() -> None:
     assert saliency_finding(strata(1.4, 1.9), SOUND, 0.6, []).status == "lesion"
     assert saliency_finding(strata(0.5, 0.8), SOUND, 0.6, []).status == "shortcut"
     assert saliency_finding(strata(0.8, 1.4), SOUND, 0.6, []).status == "unclear"
+    by_skin = [
+        strata(low, low + 0.4).assign(stratum=f"skin_type={name}")
+        for name, low in (("I-III", 3.0), ("IV-VI", 1.2))
+    ]
+    both = pd.concat([strata(1.4, 1.9), *by_skin])
+    skin = saliency_finding(both, SOUND, 0.6, []).sentence
+    assert skin.endswith(
+        "By skin: 3.20 [3.00, 3.40] on skin types I–III, 1.40 [1.20, 1.60] on skin types IV–VI."
+    )
+    assert (
+        "By skin" not in saliency_finding(pd.concat([strata(1.4, 1.9), by_skin[0]]), SOUND, 0.6, []).sentence
+    )
     survived = RandomisationCheck(30, 0.8, 2.0, 1.9, survives=True)
     blocked = saliency_finding(strata(1.4, 1.9), survived, 0.6, [])
     assert blocked.status == "blocked"
