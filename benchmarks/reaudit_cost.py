@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 from dated_result import write_result
 
 from grasp_ray.config import AuditConfig, load_config
@@ -27,6 +26,8 @@ from grasp_ray.pipeline.simulate import simulate
 
 def cpu_seconds() -> float:
     """Of this process and all that it started, those that have ended included."""
+    import psutil  # comes with Ray, and is found once that is imported
+
     here = psutil.Process()
     spent = 0.0
     for process in (here, *here.children(recursive=True)):
