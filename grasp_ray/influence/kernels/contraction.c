@@ -118,6 +118,7 @@ static inline __attribute__((always_inline)) void dot(const float *tiles, const 
         UNROLL for (int m = 0; m < count; m++) q[m] = *(const vec *)(queries + m * entries + n);
         UNROLL for (int i = 0; i < images; i++) {
             vec g = *(const vec *)(tiles + i * TILE + n);
+            __asm__("" : "+v"(g)); /* loaded once, not once per query */
             UNROLL for (int m = 0; m < count; m++) sum[i][m] += g * q[m];
         }
     }
