@@ -1,10 +1,10 @@
 """How near the tile-by-tile contraction comes to the processor's rate, one weight matrix at a time.
 
 Per shape of a layer (T positions, R × C), for B images and M queries: the milliseconds of the floor's one
-matrix product for the batch's gradient, of torch.bmm for every image's gradient (nothing contracted), and of the
-contraction, which forms, multiplies with all queries, squares and weighs. `bound` is the contraction's count of
-multiplications over the floor's, `ratio` what was measured. CPU seconds, one thread, fastest of some rounds,
-interleaved.
+matrix product for the batch's gradient, of torch.bmm for every image's gradient (nothing contracted), and
+of the contraction by tiles, which forms, multiplies with all queries, squares and weighs. `bound` is its
+count of multiplications over the floor's, `ratio` what was measured. CPU seconds, one thread, fastest of
+some rounds, interleaved.
 
     python benchmarks/contraction_rate.py
 """
@@ -84,7 +84,7 @@ def main() -> int:
     torch.set_num_threads(1)
     found = []
     print(
-        f"{'layer':<18}{'T':>5}{'R':>5}{'C':>6}{'M':>4}{'floor':>8}{'bmm':>8}{'contr.':>8}  ratio (bound)  GFLOP/s"
+        f"{'layer':<18}{'T':>5}{'R':>5}{'C':>6}{'M':>4}{'floor':>8}{'bmm':>8}{'tiles':>8}  ratio (bound) GFLOP/s"
     )
     for name, shape in SHAPES.items():
         for queries in options.queries:
