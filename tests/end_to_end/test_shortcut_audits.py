@@ -138,7 +138,7 @@ def test_what_is_missing_is_refused_before_work_starts(config: AuditConfig, home
 
 
 def test_masks_that_all_mark_nothing_are_refused_with_the_first_reason(
-    config: AuditConfig, run: Storage, home: Path
+    config: AuditConfig, home: Path
 ) -> None:
     unusable = Storage.at(home / "runs" / "unusable")
     ignored = shutil.ignore_patterns("audits", "audit_*.json")
@@ -147,7 +147,5 @@ def test_masks_that_all_mark_nothing_are_refused_with_the_first_reason(
     manifest["mask_path"] = "masks/nothing.png"
     Storage.at(home / "marred").write_bytes("masks/nothing.png", png(np.zeros((48, 48), dtype=bool)))
     write_manifest(unusable, manifest)
-    with pytest.raises(
-        TrialError, match=r"none of the .* images has a usable lesion mask \(first: mask"
-    ):
+    with pytest.raises(TrialError, match=r"none of the .* images has a usable lesion mask \(first: mask"):
         audit_masking(tiny(home, "unusable", trial={"uri": f"{home}/marred"}))
