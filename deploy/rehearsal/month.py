@@ -5,8 +5,9 @@
 Starts the local services in FOLDER (a temporary one when none is given) and audits the trial as of week 0.
 Then, each week: visits and late second readings arrive; the schedule's script submits a re-audit; the review
 queue is made; a stand-in for the dermatologist, who knows what was planted, answers it; the decisions enter
-the ledger; where the re-audit says that retraining is due, a full audit runs on what the ledger left. Exit
-code 1: the lamp or the lenient reader was not named in the week in which it appeared.
+the ledger; where the re-audit says that retraining is due, a full audit runs on what the ledger left. Started
+again with the same FOLDER, it goes on with the first week that did not end. Exit code 1: the lamp or the
+lenient reader was not named in the week in which it appeared.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -44,7 +45,6 @@ class Week:
     """What happened in a week."""
 
     number: int
-    day: date
     alarms: list[dict[str, str]] = field(default_factory=list)
     """Rows of alarms.parquet: where, what, sentence."""
     due: bool = False
@@ -52,6 +52,12 @@ class Week:
     changes: str = ""
     decisions: str = ""
     standing: str = ""
+    minutes: float = 0.0
+
+    @property
+    def day(self) -> date:
+        """The Sunday of its re-audit."""
+        return START + timedelta(weeks=self.number)
 
 
 class Service:
@@ -125,8 +131,8 @@ def grow(service: Service, week: int) -> str:
     return setting
 
 
-def live_through(service: Service, week: Week, standing: str, answered: set[str]) -> str:
-    """One week, from arrivals to decisions and, where due, an audit; returns the run that stands after it.
+def live_through(service: Service, week: Week, standing: str, answered: set[str]) -> None:
+    """One week, from arrivals to decisions and, where due, an audit.
 
     A second tick, without new data, must find nothing to do.
     """
@@ -138,14 +144,13 @@ def live_through(service: Service, week: Week, standing: str, answered: set[str]
         sys.exit("a re-audit without new data found something to do")
     look = service.folder(name)
     alarms = pd.read_parquet(look / "alarms.parquet")[["where", "what", "sentence"]]
-    week.alarms = alarms.to_dict("records")
+    week.alarms = [{str(name): str(cell) for name, cell in row.items()} for row in alarms.to_dict("records")]
     decision = json.loads((look / "decision.json").read_text())
     week.due, week.reasons = bool(decision["due"]), list(decision["reasons"])
     week.changes = json.loads((look / "state.json").read_text())["summary"]
     service.local("review", CONFIG, f"run.name={name}", f"reaudit.standing={standing}")
     week.decisions = decide(service, name, answered)
     week.standing = audit(service, week.day, setting) if week.due else standing
-    return week.standing
 
 
 def audit(service: Service, day: date, setting: str) -> str:
@@ -193,21 +198,30 @@ def decide(service: Service, run: str, answered: set[str]) -> str:
 
 
 def month(service: Service) -> list[Week]:
-    """Week 0's audit, then every week."""
-    setting = grow(service, 0)
-    standing, answered, weeks = audit(service, START, setting), set[str](), []
-    for number in range(1, WEEKS + 1):
-        week = Week(number, START + timedelta(weeks=number))
+    """Week 0's audit, then every week; those in the diary of an earlier start are over."""
+    diary = service.home / "month.json"
+    if diary.exists():
+        known = json.loads(diary.read_text())
+        weeks, answered = [Week(**week) for week in known["weeks"]], set(known["answered"])
+    else:
         started = time.monotonic()
-        standing = live_through(service, week, standing, answered)
+        standing = audit(service, START, grow(service, 0))
+        weeks, answered = [Week(0, standing=standing, minutes=(time.monotonic() - started) / 60)], set[str]()
+    for number in range(len(weeks), WEEKS + 1):
+        week, started = Week(number), time.monotonic()
+        live_through(service, week, weeks[-1].standing, answered)
+        week.minutes = (time.monotonic() - started) / 60
         weeks.append(week)
-        print(described(week, minutes=(time.monotonic() - started) / 60), flush=True)
+        diary.write_text(
+            json.dumps({"weeks": [asdict(one) for one in weeks], "answered": sorted(answered)}, indent=1)
+        )
+        print(described(week), flush=True)
     return weeks
 
 
-def described(week: Week, minutes: float) -> str:
+def described(week: Week) -> str:
     """A paragraph for the screen."""
-    lines = [f"\nweek {week.number} ({week.day}), {minutes:.1f} min: {week.changes}"]
+    lines = [f"\nweek {week.number} ({week.day}), {week.minutes:.1f} min: {week.changes}"]
     lines += [f"  ALARM      {alarm['sentence']}" for alarm in week.alarms]
     lines += [
         f"  decisions  {week.decisions}",

@@ -103,7 +103,7 @@ def _moved_along(drift: pd.DataFrame, first: "pd.Series[float]") -> pd.DataFrame
 
 def _place(group: str) -> str:
     column, _, value = group.partition("=")
-    return f"{column} {value}"
+    return value if column in value else f"{column} {value}"
 
 
 def _named(row: "pd.Series[float]") -> str:

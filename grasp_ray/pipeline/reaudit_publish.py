@@ -67,7 +67,7 @@ def _inputs(
         due=found.decision.due,
         rules=[asdict(rule) for rule in found.decision.rules],
         drift=found.drift,
-        medians=_medians(visits, column),
+        medians=_medians(visits, column, fewest=config.reaudit.fewest_patients),
         group_column=column,
         readers=found.readers,
         metrics=found.metrics,
@@ -78,13 +78,13 @@ def _inputs(
     )
 
 
-def _medians(visits: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Median and quartiles over patients of each statistic, by group and look."""
+def _medians(visits: pd.DataFrame, column: str, *, fewest: int) -> pd.DataFrame:
+    """Median and quartiles over patients of each statistic, by group and look, of `fewest` patients or more."""
     rows = []
     for (number, group), members in visits.dropna(subset=[column]).groupby(["arrived", column]):
         for statistic in WATCHED:
             values = patient_means(members, statistic)
-            if len(values):
+            if len(values) >= fewest:
                 low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
                 rows.append((number, str(group), statistic, median, low, high))
     return pd.DataFrame(rows, columns=["number", "group", "statistic", "median", "low", "high"])

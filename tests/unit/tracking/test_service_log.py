@@ -59,8 +59,9 @@ def test_the_experiment_lists_the_last_runs_newest_first(runs_root: str) -> None
     lines = note(runs_root).splitlines()
     shown = [line.split(" | ")[0].removeprefix("| ") for line in lines if line.startswith("| week")]
     assert shown == [f"week-{number}" for number in range(LISTED_RUNS + 1, 1, -1)]
-    assert f"site-{LISTED_RUNS + 1} / moved" in lines[2]  # a bar would end the cell
-    assert lines[-3:] == [f"**Latest: week-{LISTED_RUNS + 1}**", "", f"All of week {LISTED_RUNS + 1}."]
+    assert lines[0] == f"**week-{LISTED_RUNS + 1}**: site-{LISTED_RUNS + 1} | moved"
+    assert f"site-{LISTED_RUNS + 1} / moved" in lines[4]  # a bar would end the cell
+    assert lines[-1] == f"All of week {LISTED_RUNS + 1}."
 
 
 def test_the_same_run_again_is_brought_up_to_date(runs_root: str) -> None:
