@@ -67,7 +67,7 @@ def _inputs(
         due=found.decision.due,
         rules=[asdict(rule) for rule in found.decision.rules],
         drift=found.drift,
-        medians=_medians(visits, column, fewest=config.reaudit.fewest_patients),
+        medians=group_medians(visits, column, fewest=config.reaudit.fewest_patients),
         group_column=column,
         readers=found.readers,
         metrics=found.metrics,
@@ -78,8 +78,8 @@ def _inputs(
     )
 
 
-def _medians(visits: pd.DataFrame, column: str, *, fewest: int) -> pd.DataFrame:
-    """Median and quartiles over patients of each statistic, by group and look, of `fewest` patients or more."""
+def group_medians(visits: pd.DataFrame, column: str, *, fewest: int) -> pd.DataFrame:
+    """Median and quartiles over patients of each statistic, by group and look, of `fewest` patients."""
     rows = []
     for (number, group), members in visits.dropna(subset=[column]).groupby(["arrived", column]):
         for statistic in WATCHED:

@@ -144,6 +144,4 @@ def _experiment_note(client: MlflowClient, experiment_id: str, kind: str) -> str
     newest = runs[0]
     first = f"**{newest.info.run_name}**: {newest.data.tags.get(HEADLINE_TAG, '')}"
     table = ["| run | what came out |", "|---|---|", *rows]
-    return "\n".join(
-        [first, "", *table, "", "**In full**", "", newest.data.tags[NOTE_TAG]]
-    )
+    return "\n".join([first, "", *table, "", "**In full**", "", newest.data.tags[NOTE_TAG]])
