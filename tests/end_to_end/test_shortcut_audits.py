@@ -135,17 +135,3 @@ def test_what_is_missing_is_refused_before_work_starts(config: AuditConfig, home
     write_manifest(run, manifest)
     with pytest.raises(TrialError, match="no image of test has a lesion mask"):
         audit_masking(tiny(home, "maskless", trial={"uri": f"{home}/marred"}))
-
-
-def test_masks_that_all_mark_nothing_are_refused_with_the_first_reason(
-    config: AuditConfig, home: Path
-) -> None:
-    unusable = Storage.at(home / "runs" / "unusable")
-    ignored = shutil.ignore_patterns("audits", "audit_*.json")
-    shutil.copytree(home / "runs" / "shortcuts", unusable.root, ignore=ignored)
-    manifest = unusable.read_table("manifest.parquet")
-    manifest["mask_path"] = "masks/nothing.png"
-    Storage.at(home / "marred").write_bytes("masks/nothing.png", png(np.zeros((48, 48), dtype=bool)))
-    write_manifest(unusable, manifest)
-    with pytest.raises(TrialError, match=r"none of the .* images has a usable lesion mask \(first: mask"):
-        audit_masking(tiny(home, "unusable", trial={"uri": f"{home}/marred"}))
