@@ -11,6 +11,7 @@ from grasp_ray.storage import Storage
 from tests.planted_run import TINY_MODEL
 
 KS = (2, 4)
+PERCENTS = (10,)
 
 
 def tiny(folder: Path, name: str, **changes: dict[str, Any]) -> AuditConfig:
@@ -22,7 +23,7 @@ def tiny(folder: Path, name: str, **changes: dict[str, Any]) -> AuditConfig:
         "model": TINY_MODEL.model_dump(),
         "train": {"epochs": 3, "replay_checkpoints": 2, "learning_rate": 1e-3, "num_workers": 1},
         "influence": {"query_visits": "all"},  # whatever the network has learnt, there are queries
-        "prune": {"ks": KS, "controls": ["random"]},
+        "prune": {"ks": KS, "suspect_percents": PERCENTS, "controls": ["random"]},
         "evaluate": {"bootstrap_draws": 100},
         "cluster": {"actors": 1, "trainings": 1},
     }

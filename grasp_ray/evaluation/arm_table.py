@@ -14,6 +14,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from grasp_ray.errors import NumericalError, RunConflictError
+from grasp_ray.evaluation.arm_names import CONTROLS, REMOVALS, control_arm, control_of
 from grasp_ray.evaluation.comparison import holm, paired_difference
 from grasp_ray.evaluation.groups import visit_groups
 from grasp_ray.evaluation.intervals import (
@@ -45,10 +46,9 @@ COMPARISON_COLUMNS = {
     "difference": "float64", "low": "float64", "high": "float64", "p_value": "float64",
     "p_holm": "float64", "seeds": "int64", "visits": "int64", "note": "str",
 }  # fmt: skip
-"""comparisons.parquet. `difference`: arm minus `against`, each a mean over its training seeds (the arm has
+"""comparisons.parquet. `against`: baseline, or the kind of control of the arm's own size; `difference`: arm
+minus that, each a mean over its training seeds (the arm has
 `seeds`); `p_holm`: `p_value` corrected for all the k tried."""
-
-CONTROLS = ("random", "class_matched")
 
 Run = tuple[str, int, int]
 """One trained network: arm, k, seed."""
@@ -255,8 +255,9 @@ def _comparison_rows(
     for (arm, k), against in _pairs(list(seeds)):
         for metric, note in notes.items():
             row: dict[str, object] = {
-                "arm": arm, "k": k, "against": against[0], "split": sample.split, "reader": sample.reader,
-                "metric": metric, "seeds": len(seeds[arm, k]), "visits": len(sample.labels_V), "note": note,
+                "arm": arm, "k": k, "against": control_of(against[0]) or against[0], "split": sample.split,
+                "reader": sample.reader, "metric": metric, "seeds": len(seeds[arm, k]),
+                "visits": len(sample.labels_V), "note": note,
             }  # fmt: skip
             if not note:
                 paired = paired_difference(
@@ -270,11 +271,12 @@ def _comparison_rows(
 
 
 def _pairs(arms: list[tuple[str, int]]) -> list[tuple[tuple[str, int], tuple[str, int]]]:
-    """Every arm against the baseline, and influence against each control of the same k."""
+    """Every arm against the baseline, and a removal against each of its controls."""
     pairs = [(arm, ("baseline", 0)) for arm in arms if arm[0] != "baseline" and ("baseline", 0) in arms]
     for name, k in arms:
-        if name == "influence":
-            pairs += [((name, k), (control, k)) for control in CONTROLS if (control, k) in arms]
+        if name in REMOVALS:
+            controls = [(control_arm(name, control), k) for control in CONTROLS]
+            pairs += [((name, k), control) for control in controls if control in arms]
     return sorted(pairs)
 
 

@@ -1,40 +1,50 @@
-"""The choice of k: by validation AUC against reader 1, and by nothing else."""
+"""The choice of what to remove: by validation AUC against reader 1, and by nothing else."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from grasp_ray.errors import RunConflictError
+from grasp_ray.evaluation.arm_names import BASELINE, REMOVALS, SUSPECTS
 
 
 @dataclass(frozen=True)
 class ChosenK:
-    """The k whose network is kept; 0 is the baseline, trained on everything."""
+    """The arm whose network is kept."""
 
     k: int
+    """Photos per misclassified visit (`influence`), percent of the visits (`suspects`); 0 is the baseline,
+    trained on everything."""
     validation_auc: float
     reason: str
     """Plain language, for the report."""
+    arm: str
+    """`baseline`, `influence` or `suspects`."""
 
 
 def choose_k(arms: pd.DataFrame) -> ChosenK:
-    """The k of the best mean validation AUC against reader 1 among the baseline (k = 0) and influence arms.
+    """The arm of the best mean validation AUC against reader 1 among the baseline (k = 0) and the removals.
 
-    Ties go to the smaller k: remove no more than needed. `arms` is the table of `judge_arms`; the test split
-    and the controls are not looked at. Raises `RunConflictError` when no arm has a validation AUC.
+    Ties go to the baseline, then to influence, then to the smaller k: remove no more than needed. `arms` is
+    the table of `judge_arms`; the test split and the controls are not looked at. Raises `RunConflictError`
+    when no arm has a validation AUC.
     """
     wanted = {"split": "validation", "reader": "reader1", "group": "all", "metric": "auc", "seed": -1}
-    tried = arms[arms["arm"].isin(["baseline", "influence"])]
+    order = (BASELINE, *REMOVALS)
+    tried = arms[arms["arm"].isin(order)]
     for column, value in wanted.items():
         tried = tried[tried[column] == value]
-    tried = tried[tried["value"].notna()].sort_values(["value", "k"], ascending=[False, True])
+    tried = tried[tried["value"].notna()]
     if tried.empty:
         raise RunConflictError(
             "no arm has a validation AUC, so no k can be chosen: give the trial a validation split with "
             "visits of at least two classes."
         )
+    tried = tried.assign(place=[order.index(arm) for arm in tried["arm"]])
+    tried = tried.sort_values(["value", "place", "k"], ascending=[False, True, True])
     best = tried.iloc[0]
-    return ChosenK(int(best["k"]), float(best["value"]), _reason(tried))
+    return ChosenK(int(best["k"]), float(best["value"]), _reason(tried), str(best["arm"]))
 
 
 def _reason(tried: pd.DataFrame) -> str:
@@ -57,5 +67,9 @@ def _reason(tried: pd.DataFrame) -> str:
     return said + "."
 
 
-def _named(row: "pd.Series[float]") -> str:
-    return "the baseline (k = 0)" if row["k"] == 0 else f"k = {row['k']}"
+def _named(row: "pd.Series[Any]") -> str:
+    if row["k"] == 0:
+        return "the baseline (k = 0)"
+    if row["arm"] == SUSPECTS:
+        return f"training without the {row['k']} % most suspect visits"
+    return f"k = {row['k']}"

@@ -51,6 +51,16 @@ def _metrics(score_M: np.ndarray, positive_M: np.ndarray) -> dict[str, float]:
     return {name: float(value[0]) for name, value in found.items()}
 
 
+def rare_label_scores(visits: pd.DataFrame) -> pd.DataFrame:
+    """A reference for planted errors: the rarer a visit's class in training, the more suspect.
+
+    Evenly replaced labels move visits from frequent classes to rare ones, so this alone beats chance.
+    """
+    train = visits[visits["split"] == "train"]
+    share = train["label"].map(train["label"].value_counts(normalize=True))
+    return pd.DataFrame({"flagger": "rare_label", "id": train["visit_id"], "score": -share})
+
+
 def artefact_rows(scores: pd.DataFrame, artefacts: pd.DataFrame) -> pd.DataFrame:
     """`finding_rows` for any artefact and for each kind, against photos that show none."""
     shown = set(artefacts["image_id"])

@@ -2,8 +2,7 @@
 
 import pandas as pd
 
-from grasp_ray.pruning.ranking import harm_ranks, score_columns
-from grasp_ray.pruning.settings import Harmful
+from grasp_ray.pruning.ranking import Harmful, harm_ranks, score_columns
 
 FLAG_COLUMNS = ["image_id", "visit_id", "status", "times_listed", "best_rank", "query_ids", "why"]
 """flagged.parquet. status: entered | stayed | left; `why` says by what."""

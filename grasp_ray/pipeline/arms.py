@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from grasp_ray.config import AuditConfig
+from grasp_ray.evaluation.arm_names import INFLUENCE, SUSPECTS, control_arm
 from grasp_ray.on_ray.predict import PREDICTIONS, predict_arms
 from grasp_ray.on_ray.train import ArmTraining, train_arms
 from grasp_ray.on_ray.workers import gpu_workers
@@ -25,9 +26,15 @@ def baseline_arms(config: AuditConfig) -> list[ArmName]:
 
 
 def pruned_arms(config: AuditConfig) -> list[ArmName]:
-    """Every k with influence and its controls, for each seed."""
-    kinds = ("influence", *config.prune.controls)
-    return [ArmName(kind, k, seed) for k in config.prune.ks for kind in kinds for seed in seeds(config)]
+    """Every k with influence and every percent with suspects, each with its controls, for each seed."""
+    sizes = {INFLUENCE: config.prune.ks, SUSPECTS: config.prune.suspect_percents}
+    return [
+        ArmName(arm, k, seed)
+        for removal, ks in sizes.items()
+        for k in ks
+        for arm in (removal, *(control_arm(removal, control) for control in config.prune.controls))
+        for seed in seeds(config)
+    ]
 
 
 def train_and_predict(

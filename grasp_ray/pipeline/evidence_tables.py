@@ -72,8 +72,9 @@ def _quality(config: AuditConfig, studies: list[TrialStudy]) -> pd.DataFrame:
         visits = study.output.read_table(VISITS)
         wrong = truth.loc[truth["label_error"], "visit_id"]
         artefacts = study.output.read_table(ARTEFACTS)
+        with_reference = pd.concat([scores, finding.rare_label_scores(visits)])
         of_study = [
-            finding.finding_rows(scores, wrong, "label error"),
+            finding.finding_rows(with_reference, wrong, "label error"),
             finding.disagreement_rows(scores, visits, config.evaluate),
             finding.artefact_rows(study.output.read_table(IMAGE_SCORES), artefacts),
         ]

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from grasp_ray.config import AuditConfig
 from grasp_ray.errors import RunConflictError, StorageError
+from grasp_ray.evaluation.arm_names import BASELINE, INFLUENCE
 from grasp_ray.mil.settings import ModelSettings
 from grasp_ray.monitoring.novelty import NoveltyReference
 from grasp_ray.monitoring.settings import PredictSettings
@@ -79,12 +80,14 @@ def model_source(config: AuditConfig) -> ModelSource:
 
 
 def chosen_model(run: Storage) -> ModelSource:
-    """The model of the k that the run's evaluation chose; the baseline before there was one."""
+    """The model of the arm that the run's evaluation chose; the baseline before there was one."""
     if not run.exists(RUN_RECORD):
         raise StorageError(f"{run.root} is no run ({RUN_RECORD} is missing): name the folder of an audit.")
     record = run.read_json(RUN_RECORD)
-    k = int(record["results"].get("chosen", {}).get("k", 0))
-    arm = ArmName("influence" if k else "baseline", k, int(record["config"]["train"]["seed"]))
+    chosen = record["results"].get("chosen", {"k": 0})
+    k = int(chosen["k"])
+    trained = chosen.get("arm", INFLUENCE if k else BASELINE)  # runs from before suspects have no arm
+    arm = ArmName(trained, k, int(record["config"]["train"]["seed"]))
     source = ModelSource(RunFolder(run), arm, f"run {record['name']}, {arm.title}")
     load_record(source.folder)
     return source

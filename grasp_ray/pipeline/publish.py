@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from grasp_ray.config import AuditConfig
+from grasp_ray.evaluation.arm_names import SUSPECTS
 from grasp_ray.evaluation.choice import ChosenK
 from grasp_ray.pipeline.arms import baseline_arms, pruned_arms
 from grasp_ray.pipeline.run_folder import (
@@ -48,14 +49,15 @@ def publish(config: AuditConfig, run: RunFolder, chosen: ChosenK) -> None:
     page = render_page(inputs)
     run.storage.write_bytes(REPORT, page.encode())
     run.storage.write_bytes("report/comparison.csv", comparison_csv(table).encode())
-    run.storage.write_bytes("report/comparison.tex", comparison_latex(table, chosen_k=chosen.k).encode())
+    which: Any = {"chosen_k": chosen.k, "chosen_arm": chosen.arm}
+    run.storage.write_bytes("report/comparison.tex", comparison_latex(table, **which).encode())
     where = [f"report   {run.storage.uri(REPORT)}"]
     if config.track.enabled:
         address = _track(config, run, inputs, page, chosen)
         command = opening_command(config.track, config.run.root)
         where += [f"MLflow   {command}"] if command else []
         where += [f"         {address}"]
-    text = comparison_text(table, chosen_k=chosen.k, confidence=config.evaluate.confidence)
+    text = comparison_text(table, **which, confidence=config.evaluate.confidence)
     log.info("\n\n%s\n\n%s\n\n%s\n", text, chosen.reason, "\n".join(where))
 
 
@@ -70,7 +72,12 @@ def report_inputs(config: AuditConfig, run: RunFolder, chosen: ChosenK) -> Repor
         "removal_summary": run.table(REMOVAL_SUMMARY, made_by="prune"),
         "removals": removals,
         "class_names": config.model.class_names,
+        "suspects": {
+            percent: run.table(run.suspects_name(percent), made_by="prune")
+            for percent in config.prune.suspect_percents
+        },
         "chosen_k": chosen.k,
+        "chosen_arm": chosen.arm,
         "chosen_reason": chosen.reason,
         "run": run.storage.read_json(RUN_RECORD),
         "queries": queries,
@@ -85,9 +92,9 @@ def report_inputs(config: AuditConfig, run: RunFolder, chosen: ChosenK) -> Repor
         "truth": read_truth(config, run),
         "settings": config.report,
     }
-    shown = ReportInputs(**gathered).shown_k
-    if config.report.thumbnails and shown:
-        ids = pictured_image_ids(removals[shown], queries, config.report.gallery_images)
+    shown = ReportInputs(**gathered).shown_removals
+    if config.report.thumbnails and shown is not None:
+        ids = pictured_image_ids(shown, queries, config.report.gallery_images)
         gathered["thumbnails"] = _photos(run, ids)
     return ReportInputs(**gathered)
 
@@ -110,7 +117,9 @@ def _sources(run: RunFolder, best: ArmName, record: Mapping[str, Any]) -> dict[s
         "influence": run.storage.uri(INFLUENCE),
     }
     if best.k:
-        sources["removals"] = run.storage.uri(run.removal_name(best.k))
+        suspects = best.arm == SUSPECTS
+        name = run.suspects_name(best.k) if suspects else run.removal_name(best.k)
+        sources["removals"] = run.storage.uri(name)
     decisions = record["results"].get("decisions")
     if decisions and decisions["head"]:
         sources |= {"ledger": decisions["ledger"], "ledger_head": decisions["head"]}
@@ -119,8 +128,7 @@ def _sources(run: RunFolder, best: ArmName, record: Mapping[str, Any]) -> dict[s
 
 def _track(config: AuditConfig, run: RunFolder, inputs: ReportInputs, page: str, chosen: ChosenK) -> str:
     manifest = run.manifest()
-    arm = "influence" if chosen.k else "baseline"
-    best = ArmName(arm, chosen.k, config.train.seed)
+    best = ArmName(chosen.arm, chosen.k, config.train.seed)
     trained = load_trained_model(run.arm(best))
     trial = Storage.at(config.trial.uri).root
     with AuditLog(config.track, inputs.run) as tracked:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from grasp_ray.audits.gradcam import gradcam_overlays
 from grasp_ray.config import AuditConfig
+from grasp_ray.evaluation.arm_names import SUSPECTS
 from grasp_ray.pipeline.arms import baseline_arms
 from grasp_ray.pipeline.run_folder import (
     DECISIONS,
@@ -119,10 +120,11 @@ def reviewed_run(config: AuditConfig, run: RunFolder) -> Reviewed:
 
 
 def _audit(config: AuditConfig, run: RunFolder) -> Reviewed:
-    chosen_k = int(run.result("chosen", made_by="evaluate")["k"])
+    chosen = run.result("chosen", made_by="evaluate")
+    chosen_k = 0 if chosen.get("arm") == SUSPECTS else int(chosen["k"])
     gathered = {
         "manifest": run.manifest(),
-        # no k was better than the baseline: the shortest list holds what each query names first
+        # no k was the best: the shortest list holds what each query names first
         "removal": run.table(run.removal_name(chosen_k or min(config.prune.ks)), made_by="prune"),
         "queries": run.table(QUERIES, made_by="score"),
         "dynamics": run.table(f"{baseline_arms(config)[0].folder}/{DYNAMICS}", made_by="train"),

@@ -5,7 +5,7 @@ runs/<name>/run.json             resolved config, versions, commit, seeds, orien
             quarantine.parquet   photos left out, with reasons
             arms/<arm>_k=0300_seed=0/…   trained models and predictions; replay checkpoints in the first
             queries.parquet, influence.parquet, influence/shard=….parquet
-            removals/k=0300.parquet, removal_summary.parquet
+            removals/k=0300.parquet, suspects_percent=0010.parquet; removal_summary.parquet
             arms.parquet, comparisons.parquet, confusion.parquet, disagreement.parquet, …
             report/index.html
             decisions.parquet    review decisions in force when the manifest was frozen, if any
@@ -25,6 +25,7 @@ import pandas as pd
 
 from grasp_ray.config import AuditConfig
 from grasp_ray.errors import RunConflictError, StorageError
+from grasp_ray.evaluation.arm_names import SUSPECTS, removal_of
 from grasp_ray.on_ray.progress import duration_text
 from grasp_ray.storage import Storage
 
@@ -54,7 +55,10 @@ REVIEW_PAGE = "review/index.html"
 
 @dataclass(frozen=True)
 class ArmName:
-    """One training run of an audit: which images were removed (arm, k) and the seed."""
+    """One training run of an audit: which images were removed (arm, k) and the seed.
+
+    `k` is a percent of the training visits for `suspects` and its controls.
+    """
 
     arm: str
     k: int
@@ -63,12 +67,21 @@ class ArmName:
     @property
     def folder(self) -> str:
         """The arm's folder in the run."""
-        return f"{ARMS}/{self.arm}_k={self.k:04d}_seed={self.seed}"
+        return f"{ARMS}/{self.removal}_seed={self.seed}"
+
+    @property
+    def removal(self) -> str:
+        """In file names: 'influence_k=0300', 'suspects_percent=0010', 'baseline_k=0000'."""
+        unit = "percent" if removal_of(self.arm) == SUSPECTS else "k"
+        return f"{self.arm}_{unit}={self.k:04d}"
 
     @property
     def title(self) -> str:
-        """For people: 'influence k=300 seed 0', or 'baseline seed 0'."""
-        return f"{self.arm} seed {self.seed}" if self.k == 0 else f"{self.arm} k={self.k} seed {self.seed}"
+        """For people: 'influence k=300 seed 0', 'suspects 10 % seed 0', or 'baseline seed 0'."""
+        if self.k == 0:
+            return f"{self.arm} seed {self.seed}"
+        size = f"{self.k} %" if removal_of(self.arm) == SUSPECTS else f"k={self.k}"
+        return f"{self.arm} {size} seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -112,7 +125,11 @@ class RunFolder:
         """The file that lists what was removed at `k`, by influence or by a control's draw."""
         if control is None:
             return f"{REMOVALS}/k={k:04d}.parquet"
-        return f"{REMOVALS}/{control.arm}_k={k:04d}_seed={control.seed}.parquet"
+        return f"{REMOVALS}/{control.removal}_seed={control.seed}.parquet"
+
+    def suspects_name(self, percent: int) -> str:
+        """The file that lists the most suspect percent of the training visits."""
+        return f"{REMOVALS}/{SUSPECTS}_percent={percent:04d}.parquet"
 
     @contextmanager
     def step(self, name: str, settings: dict[str, Any]) -> Iterator[bool]:

@@ -54,6 +54,13 @@ INFLUENCE_FLAGGERS: tuple[InfluenceFlagger, ...] = get_args(InfluenceFlagger)
 IMAGE_FLAGGERS: tuple[ImageFlagger, ...] = get_args(ImageFlagger)
 
 
+def label_flagger(flagger: str, influence: pd.DataFrame) -> str:
+    """The flagger that a setting names; `auto` is `confident_learning` where it was computed, else `loss`."""
+    if flagger != "auto":
+        return flagger
+    return "confident_learning" if LABEL_MISFIT in influence else "loss"
+
+
 def flag(flagger: str, *, dynamics: pd.DataFrame, influence: pd.DataFrame) -> pd.DataFrame:
     """One visit-level flagger's scores: id (visit), score; ascending by id.
 

@@ -4,11 +4,15 @@ Scores are oriented positive = helpful. With harm h = −score (`opponents`), sc
 (`absolute`), an image is harmful to a query where h > 0, and its rank is 1 for the largest h.
 """
 
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 
 from grasp_ray.errors import NumericalError, RunConflictError
-from grasp_ray.pruning.settings import Harmful
+
+Harmful = Literal["opponents", "proponents", "absolute"]
+"""A rule that is ready to rank: `auto` of the settings has been resolved."""
 
 SCORE_PREFIX = "score:"
 ORIENTATION = "positive=helpful"

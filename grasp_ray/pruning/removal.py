@@ -24,14 +24,14 @@ REMOVAL_COLUMNS = {
 harmful; `worst_score`: its score there. A control's rows are in no list: 0, '', missing, missing."""
 
 SUMMARY_COLUMNS = {
-    "k": "int64", "listed": "int64", "unique": "int64", "fraction": "float64", "overlap": "int64",
-    "visits_touched": "int64", "visits_emptied": "int64", "removed": "int64", "kept": "int64",
-    "queries": "int64", "short_lists": "int64",
+    "arm": "str", "k": "int64", "listed": "int64", "unique": "int64", "fraction": "float64",
+    "overlap": "int64", "visits_touched": "int64", "visits_emptied": "int64", "removed": "int64",
+    "kept": "int64", "queries": "int64", "short_lists": "int64",
 }  # fmt: skip
-"""removal_summary.parquet. `listed` = Σ list lengths, `unique` = images in any list, `overlap` = listed −
-unique; `removed` = unique − `kept`; `fraction` = removed / training images; `visits_emptied`: visits whose
-every training image is listed (they keep one, or leave); `short_lists`: queries with fewer than k harmful
-images."""
+"""removal_summary.parquet. `arm`: `influence`, or `suspects` (suspects.py), whose `k` is a percent.
+`listed` = Σ list lengths, `unique` = images in any list, `overlap` = listed − unique; `removed` = unique −
+`kept`; `fraction` = removed / training images; `visits_emptied`: visits whose every training image is listed
+(they keep one, or leave); `short_lists`: queries with fewer than k harmful images."""
 
 
 def training_rows(manifest: pd.DataFrame) -> pd.DataFrame:
@@ -125,6 +125,7 @@ def removal_summary(
         gone = len(removed) - kept
         rows.append(
             {
+                "arm": "influence",
                 "k": k,
                 "listed": listed,
                 "unique": len(removed),

@@ -1,19 +1,20 @@
-"""Settings of removal: how many images, by which rule, against which controls."""
+"""Settings of removal: how many images or visits, by which rule, against which controls."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, field_validator
 
+from grasp_ray.pruning.flaggers import DynamicsFlagger, InfluenceFlagger, LabelFlagger
+from grasp_ray.pruning.ranking import Harmful
 from grasp_ray.settings import Settings
-
-Harmful = Literal["opponents", "proponents", "absolute"]
-"""A rule that is ready to rank: `auto` has been resolved."""
 
 Control = Literal["random", "class_matched"]
 
+Percent = Annotated[int, Field(ge=1, le=50)]
+
 
 class PruneSettings(Settings):
-    """Which training images are removed before retraining; `ks` are GRASP-PsONet's, the controls are ours."""
+    """Which training images are removed before retraining; `ks` are GRASP-PsONet's, the rest is ours."""
 
     ks: tuple[PositiveInt, ...] = Field(default=(100, 200, 300, 400, 500), min_length=1)
     """Most harmful images per misclassified validation visit; one retrained arm each."""
@@ -23,19 +24,27 @@ class PruneSettings(Settings):
     paper's literal wording), `absolute` takes the largest of either sign. `auto` is `opponents` where queries
     carry their true label, `proponents` where they carry the predicted one."""
 
+    suspect_percents: tuple[Percent, ...] = (5, 10)
+    """Percents of the training visits with the most suspect labels; one retrained arm each that leaves out
+    these visits whole. On simulated trials it helps where removing opponents does not (docs/evidence.md)."""
+
+    flagger: Literal["auto"] | LabelFlagger | DynamicsFlagger | InfluenceFlagger = "auto"
+    """What ranks visits for `suspect_percents`. `auto` is `confident_learning` where the encoder began with
+    trained weights; else `loss`."""
+
     controls: tuple[Control, ...] = ("random", "class_matched")
-    """Arms that remove as many images by chance, over all images or within each class."""
+    """Arms that remove as many images (or visits) by chance, over all of them or within each class."""
 
     repeats: PositiveInt = 1
     """Trainings of every arm, the baseline's included, with seeds train.seed, train.seed + 1, …"""
 
     control_seed: int = Field(default=0, ge=0)
-    """Seed of the controls' choice of images."""
+    """Seed of the controls' choice of images and visits."""
 
     empty_visit: Literal["keep_one", "drop"] = "keep_one"
     """A visit that would lose its last image keeps the least harmful one, or leaves the training split."""
 
-    @field_validator("ks", "controls")
+    @field_validator("ks", "suspect_percents", "controls")
     @classmethod
     def _refuse_repeats(cls, values: tuple[object, ...]) -> tuple[object, ...]:
         if len(set(values)) < len(values):

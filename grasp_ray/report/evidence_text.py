@@ -141,7 +141,7 @@ _FLAGGERS = {
     "self_influence_mean": "self-influence, adam, mean", "self_influence_sgd": "self-influence, sgd",
     "self_influence_sgd_max": "self-influence, sgd, max",
     "self_influence_sgd_mean": "self-influence, sgd, mean", "photo_quality": "photo quality (cleanvision)",
-    "capture_outlier": "capture outlier (isolation forest)",
+    "rare_label": "reference: rarer class first", "capture_outlier": "capture outlier (isolation forest)",
     "shortcut": "shortcut (capture statistics speak for the label)",
 }  # fmt: skip
 

@@ -14,12 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter
 
+from grasp_ray.evaluation.arm_names import control_of
 from grasp_ray.report.tables import arm_name
 
 INK, QUIET, HAIRLINE, PAPER = "#1c2430", "#667085", "#dfe3e8", "#ffffff"
 ACCENT, AMBER, GREY, PLUM = "#0f766e", "#b45309", "#8b95a3", "#6d4aa3"
-ARM_COLOUR = {"baseline": INK, "influence": ACCENT, "class_matched": AMBER, "random": GREY}
-ARM_MARKER = {"baseline": "D", "influence": "o", "class_matched": "s", "random": "^"}
+ARM_COLOUR = {"baseline": INK, "influence": ACCENT, "suspects": PLUM, "class_matched": AMBER, "random": GREY}
+ARM_MARKER = {"baseline": "D", "influence": "o", "suspects": "P", "class_matched": "s", "random": "^"}
 OTHER_COLOURS = (PLUM, "#2563a8", "#a3415f", "#5b7a1f")
 _WEB_FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, 'DejaVu Sans', sans-serif"
 
@@ -95,21 +96,22 @@ def new_figure(width_in: float, height_in: float) -> Iterator[Figure]:
 
 def arm_colour(arm: str) -> str:
     """A colour that stays with an arm through all figures."""
-    return ARM_COLOUR.get(arm) or OTHER_COLOURS[sum(arm.encode()) % len(OTHER_COLOURS)]
+    return ARM_COLOUR.get(control_of(arm) or arm) or OTHER_COLOURS[sum(arm.encode()) % len(OTHER_COLOURS)]
 
 
 def arm_marker(arm: str) -> str:
     """A marker that stays with an arm, so that colour is never the only sign."""
-    return ARM_MARKER.get(arm, "v")
+    return ARM_MARKER.get(control_of(arm) or arm, "v")
 
 
 def arm_legend_label(arm: str) -> str:
     """Legend text of an arm."""
     return {
         "influence": "influence removal",
+        "suspects": "suspect visits removed",
         "class_matched": "class-matched control",
         "random": "random control",
-    }.get(arm, arm_name(arm))
+    }.get(control_of(arm) or arm, arm_name(arm))
 
 
 def legend_on_top(figure: Figure, axes: Axes) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from grasp_ray.evaluation.arm_names import BASELINE, INFLUENCE, SUSPECTS, control_of, removal_of
 from grasp_ray.report.figure_style import (
     ACCENT,
     HAIRLINE,
@@ -29,29 +30,41 @@ from grasp_ray.report.tables import (
     reader_name,
     readers_present,
     records,
+    removal_title,
 )
 
 _GROUP_ORDER = ("all", "skin_type", "sex", "week")
 
 
-def dose_response(arms: pd.DataFrame, *, chosen_k: int, metric: str = "auc") -> Picture:
-    """A metric over k for influence removal and its controls, on validation and against each reader.
+def dose_response(
+    arms: pd.DataFrame, *, chosen_k: int, metric: str = "auc", removal: str = INFLUENCE
+) -> Picture:
+    """A metric over k (or percent) for a removal and its controls, on validation and against each reader.
 
     Vertical lines are the intervals of arms.parquet; faint points are single seeds; the band is the baseline.
     """
+    arms = arms[arms["arm"].map(removal_of).isin([BASELINE, removal])]
+    size = _SIZES[removal]
     panels = [("validation", "reader1")] + [("test", reader) for reader in readers_present(arms)]
     with new_figure(3.5 * len(panels), 3.5) as figure:
         axes_row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, (split, reader) in zip(axes_row, panels, strict=True):
             _dose_panel(axes, _select(arms, split, reader, metric), chosen_k)
-            chooses = " (chooses k)" if split == "validation" else ""
+            chooses = " (chooses)" if split == "validation" else ""
             axes.set_title(f"{split.capitalize()}, {reader_name(reader)}{chooses}")
-            axes.set_xlabel("k, harmful images listed per misclassified visit")
+            axes.set_xlabel(size)
         axes_row[0].set_ylabel(metric_name(metric))
         legend_on_top(figure, axes_row[-1])
-    chosen = f" The chosen k, {chosen_k}, is marked." if chosen_k else ""
-    alt = f"{metric_name(metric)} over k for influence removal, its controls and the baseline.{chosen}"
+    chosen = f" The chosen one, {chosen_k}, is marked." if chosen_k else ""
+    what = f"{arm_legend_label(removal)}, its controls and the baseline"
+    alt = f"{metric_name(metric)} over {size} for {what}.{chosen}"
     return Picture(figure, f"{alt} The numbers are in the comparison table.")
+
+
+_SIZES = {
+    INFLUENCE: "k, harmful images listed per misclassified visit",
+    SUSPECTS: "% of training visits, the most suspect labels first",
+}
 
 
 def _select(arms: pd.DataFrame, split: str, reader: str, metric: str) -> pd.DataFrame:
@@ -78,7 +91,7 @@ def _dose_panel(axes: Axes, rows: pd.DataFrame, chosen_k: int) -> None:
             axes.scatter(seeds["k"] + shift, seeds["value"], s=9, color=colour, alpha=0.35, lw=0)
         axes.vlines(x, line["low"], line["high"], color=colour, lw=1.1, alpha=0.55)
         axes.plot(
-            x, line["value"], color=colour, lw=1.8 if arm == "influence" else 1.1,
+            x, line["value"], color=colour, lw=1.1 if control_of(arm) else 1.8,
             marker=arm_marker(arm), ms=5, mec=PAPER, mew=0.7, label=arm_legend_label(arm),
         )  # fmt: skip
     axes.set_xticks(ks)
@@ -106,10 +119,15 @@ def group_forest(
         _forest_labels(axes, rows, groups, compared[0])
         axes.set_xlabel(f"{metric_name(metric)} against {reader_name(reader)}, test visits")
         legend_on_top(figure, axes)
-    names = " and ".join(f"{arm_legend_label(arm)}{f' (k = {k})' if k else ''}" for arm, k in compared)
+    names = " and ".join(_sized(arm, k) for arm, k in compared)
     return Picture(
         figure, f"{metric_name(metric)} against {reader_name(reader)} by group for {names}, with intervals."
     )
+
+
+def _sized(arm: str, k: int) -> str:
+    """`influence removal, k = 300`, `baseline`."""
+    return ", ".join(part for part in (arm_legend_label(arm), removal_title(arm, k)) if part)
 
 
 def group_order(group: str) -> tuple[int, str, bool, str]:
@@ -150,7 +168,7 @@ def _forest_series(axes: Axes, rows: pd.DataFrame, groups: list[str], shift: flo
         lw=1.4,
         alpha=0.6,
     )
-    label = arm_legend_label(arm) + (f", k = {k}" if k else "")
+    label = _sized(arm, k)
     axes.plot(
         [row["value"] for _, row in present],
         y,
@@ -209,7 +227,7 @@ def training_curves(
                 "color": arm_colour(arm) if stands_out else HAIRLINE,
                 "lw": 1.5 if stands_out else 0.8,
                 "ls": (0, (5, 2)) if arm == "baseline" else "-",
-                "label": arm_legend_label(arm) + (f", k = {k}" if k else "") if stands_out else "other arms",
+                "label": _sized(arm, k) if stands_out else "other arms",
             }
             history = histories[arm, k, seed]
             loss_axes.plot(history["epoch"], history["train_loss"], **look)

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from grasp_ray.report.figures_influence import flagger_name
 from grasp_ray.report.formats import count, is_missing, ordinal, percent, scientific
 from grasp_ray.report.inputs import ReportInputs, gallery_image_ids
 from grasp_ray.report.settings import ReportSettings
@@ -35,8 +36,8 @@ class Card:
 
 
 def gallery(inputs: ReportInputs) -> list[Card]:
-    """Cards of the removed images at `inputs.shown_k`, most harmful first."""
-    removals = inputs.removals.get(inputs.shown_k)
+    """Cards of the images that the shown removal takes, most harmful or most suspect first."""
+    removals = inputs.shown_removals
     if removals is None or inputs.settings.gallery_images == 0:
         return []
     ids = gallery_image_ids(removals, inputs.settings.gallery_images)
@@ -48,17 +49,21 @@ def _card(inputs: ReportInputs, row: Row) -> Card:
     image_id = str(row["image_id"])
     images = f" of {count(len(inputs.influence))}" if inputs.influence is not None else ""
     queries = f" of {len(inputs.queries)}" if inputs.queries is not None else ""
-    facts = [
+    listed = [
         ("best rank", "–" if is_missing(row["best_rank"]) else f"{ordinal(int(row['best_rank']))}{images}"),
         ("in lists", f"{row['times_listed']}{queries}"),
         ("worst score", scientific(row["worst_score"])),
+    ]
+    suspect = [
+        ("place of its visit", "–" if is_missing(row["best_rank"]) else ordinal(int(row["best_rank"]))),
+        ("score of its visit", scientific(row["worst_score"])),
     ]
     return Card(
         image_id=image_id,
         visit_id=str(row["visit_id"]),
         label=class_name(inputs.class_names, row["label"]),
         picture_uri=picture_uri(inputs, image_id),
-        facts=facts,
+        facts=suspect if "rule" in row else listed,
         why=why_listed(inputs, row),
         planted=_planted(inputs, image_id),
     )
@@ -94,6 +99,9 @@ def why_listed(inputs: ReportInputs, row: Row) -> str:
     label in the query's loss (the reader's, or the model's wrong one).
     """
     sentences = []
+    if "rule" in row:
+        name = flagger_name(str(row["rule"]))
+        sentences.append(f"The label of its visit is among the most suspect by {name}.")
     query_id = _worst_query(inputs, row)
     queries = (
         [] if inputs.queries is None else records(inputs.queries[inputs.queries["query_id"] == query_id])

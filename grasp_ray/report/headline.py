@@ -8,6 +8,7 @@ from typing import Literal
 
 import pandas as pd
 
+from grasp_ray.evaluation.arm_names import SUSPECTS, control_arm
 from grasp_ray.report.formats import count, interval, is_missing, number, p_value, percent
 from grasp_ray.report.inputs import ReportInputs
 from grasp_ray.report.tables import (
@@ -21,6 +22,7 @@ from grasp_ray.report.tables import (
     reader_name,
     readers_present,
     records,
+    removal_title,
     result_of,
 )
 
@@ -61,20 +63,21 @@ class Headline:
 
 
 def headline(inputs: ReportInputs) -> Headline:
-    """The page's first lines for the chosen k (or, where none was chosen, for the best one tried)."""
-    k = inputs.shown_k
-    control = _control_of(inputs.comparisons, k)
-    against_baseline = comparison_of(inputs.comparisons, "influence", k, "baseline")
-    against_control = comparison_of(inputs.comparisons, "influence", k, control) if control else None
+    """The page's first lines for the chosen removal (or, where none was chosen, for the best one tried)."""
+    arm, k = inputs.shown
+    control = _control_of(inputs.comparisons, arm, k)
+    against_baseline = comparison_of(inputs.comparisons, arm, k, "baseline")
+    against_control = comparison_of(inputs.comparisons, arm, k, control) if control else None
     verdict = verdict_of(inputs.chosen_k, against_baseline, against_control)
     sentences = [inputs.chosen_reason]
     if inputs.chosen_k == 0 and k:
         sentences.append(
-            f"For reference, the numbers below are those of k = {k}, the best removal on validation."
+            f"For reference, the numbers below are those of {removal_title(arm, k)}, the best removal on "
+            "validation."
         )
-    sentences += _baseline_sentences(inputs, k, against_baseline)
-    sentences += _control_sentences(inputs, k, control, against_control)
-    return Headline(verdict, _TITLES[verdict], sentences, _tiles(inputs, k))
+    sentences += _baseline_sentences(inputs, arm, k, against_baseline)
+    sentences += _control_sentences(inputs, arm, k, control, against_control)
+    return Headline(verdict, _TITLES[verdict], sentences, _tiles(inputs, arm, k))
 
 
 def verdict_of(chosen_k: int, against_baseline: Row | None, against_control: Row | None) -> Verdict:
@@ -100,15 +103,15 @@ def confidence_name(inputs: ReportInputs) -> str:
     return percent(share, 0)
 
 
-def removed_counts(removal_summary: pd.DataFrame, k: int) -> Row | None:
-    """The row of removal_summary.parquet for k, or None."""
-    rows = records(removal_summary[removal_summary["k"] == k])
+def removed_counts(removal_summary: pd.DataFrame, arm: str, k: int) -> Row | None:
+    """The row of removal_summary.parquet for a removal, or None."""
+    rows = records(removal_summary[(removal_summary["k"] == k) & (removal_summary["arm"] == arm)])
     return rows[0] if rows else None
 
 
-def _control_of(comparisons: pd.DataFrame, k: int) -> str | None:
+def _control_of(comparisons: pd.DataFrame, arm: str, k: int) -> str | None:
     for control in CONTROLS:
-        if comparison_of(comparisons, "influence", k, control) is not None:
+        if comparison_of(comparisons, arm, k, control) is not None:
             return control
     return None
 
@@ -119,11 +122,11 @@ def _difference_text(row: Row, confidence: str) -> str:
     return f"{value} ({confidence} interval {low} to {high}, {p_value(row['p_value'])})"
 
 
-def _baseline_sentences(inputs: ReportInputs, k: int, row: Row | None) -> list[str]:
+def _baseline_sentences(inputs: ReportInputs, arm: str, k: int, row: Row | None) -> list[str]:
     means = mean_over_seeds(inputs.arms)
     found = {"split": "test", "reader": "reader1", "metric": "auc"}
-    before, after = result_of(means, "baseline", 0, **found), result_of(means, "influence", k, **found)
-    counts = removed_counts(inputs.removal_summary, k)
+    before, after = result_of(means, "baseline", 0, **found), result_of(means, arm, k, **found)
+    counts = removed_counts(inputs.removal_summary, arm, k)
     if before is None or after is None or counts is None:
         return []
     removed = f"{count(counts['removed'])} of the training photos ({percent(counts['fraction'])})"
@@ -137,37 +140,40 @@ def _baseline_sentences(inputs: ReportInputs, k: int, row: Row | None) -> list[s
     return [f"{text} The difference is {_difference_text(row, confidence_name(inputs))}."]
 
 
-def _control_sentences(inputs: ReportInputs, k: int, control: str | None, row: Row | None) -> list[str]:
+def _control_sentences(
+    inputs: ReportInputs, arm: str, k: int, control: str | None, row: Row | None
+) -> list[str]:
     if k == 0:
         return []
     if control is None or row is None:
         return ["No control arm was trained, so a gain may be due to chance alone."]
     how = "drawn by chance within the same classes" if control == "class_matched" else "drawn by chance"
-    found = result_of(inputs.arms, control, k, split="test", reader="reader1", metric="auc")
+    what = "visits" if arm == SUSPECTS else "photos"
+    found = result_of(inputs.arms, control_arm(arm, control), k, split="test", reader="reader1", metric="auc")
     if found is None or is_missing(found["value"]) or is_missing(row["difference"]):
-        return [f"The control that removes as many photos, {how}, could not be compared: {row['note']}."]
+        return [f"The control that removes as many {what}, {how}, could not be compared: {row['note']}."]
     return [
-        f"The control, with as many photos removed but {how}, reaches {number(found['value'], 3)}. "
-        f"The flagged photos against that control: {_difference_text(row, confidence_name(inputs))}."
+        f"The control, with as many {what} removed but {how}, reaches {number(found['value'], 3)}. "
+        f"The flagged {what} against that control: {_difference_text(row, confidence_name(inputs))}."
     ]
 
 
-def _tiles(inputs: ReportInputs, k: int) -> list[Tile]:
-    counts = removed_counts(inputs.removal_summary, k)
+def _tiles(inputs: ReportInputs, arm: str, k: int) -> list[Tile]:
+    counts = removed_counts(inputs.removal_summary, arm, k)
     tiles = []
     if counts is not None:
         detail = f"{percent(counts['fraction'])} of training photos"
-        tiles.append(Tile(f"Photos removed, k = {k}", count(counts["removed"]), detail))
+        tiles.append(Tile(f"Photos removed, {removal_title(arm, k)}", count(counts["removed"]), detail))
     means = mean_over_seeds(inputs.arms)
     for reader in readers_present(inputs.arms):
         for metric in reversed(METRICS):
             before = result_of(means, "baseline", 0, split="test", reader=reader, metric=metric)
-            after = result_of(means, "influence", k, split="test", reader=reader, metric=metric)
+            after = result_of(means, arm, k, split="test", reader=reader, metric=metric)
             if before is None or after is None or is_missing(before["value"]) or is_missing(after["value"]):
                 continue
             digits = 3 if metric == "auc" else 2
             value = f"{number(before['value'], digits)} → {number(after['value'], digits)}"
-            row = comparison_of(inputs.comparisons, "influence", k, "baseline", reader=reader, metric=metric)
+            row = comparison_of(inputs.comparisons, arm, k, "baseline", reader=reader, metric=metric)
             detail = "difference not tested"
             if row is not None and not is_missing(row["difference"]):
                 bounds = interval(row["low"], row["high"], digits, signed=True)

@@ -6,13 +6,14 @@ from typing import Any, TypeGuard
 
 import pandas as pd
 
+from grasp_ray.evaluation.arm_names import INFLUENCE, SUSPECTS, control_arm, control_of
 from grasp_ray.report import formats
 from grasp_ray.report.figures import group_name, group_order
 from grasp_ray.report.figures_influence import flagger_name, found_at, lead_flagger
 from grasp_ray.report.gallery import class_name, picture_uri, planted_shares
 from grasp_ray.report.inputs import ReportInputs
-from grasp_ray.report.table_text import VALUE_DIGITS, result_columns
-from grasp_ray.report.tables import CONTROLS, Row, arm_name, contrasts_present, records
+from grasp_ray.report.table_text import VALUE_DIGITS, is_chosen, result_columns
+from grasp_ray.report.tables import CONTROLS, Row, arm_name, blocks, contrasts_present, records
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,14 @@ def has_rows(frame: pd.DataFrame | None) -> TypeGuard[pd.DataFrame]:
 
 
 def compared_arms(inputs: ReportInputs) -> list[tuple[str, int]]:
-    """The arms that figures set side by side: baseline, influence at the shown k, and its control."""
-    k = inputs.shown_k
+    """The arms that figures set side by side: baseline, the shown removal, and its control."""
+    shown, k = inputs.shown
     trained = {
         (str(row["arm"]), int(row["k"])) for row in records(inputs.arms[["arm", "k"]].drop_duplicates())
     }
-    control = next((name for name in CONTROLS if (name, k) in trained), "")
-    wanted = [("baseline", 0), ("influence", k), (control, k)]
+    controls = [control_arm(shown, name) for name in CONTROLS]
+    control = next((name for name in controls if (name, k) in trained), "")
+    wanted = [("baseline", 0), (shown, k), (control, k)]
     return [pair for pair in wanted if pair in trained]
 
 
@@ -61,13 +63,18 @@ def inspected_share(inputs: ReportInputs) -> float:
     return float(inputs.run.get("config", {}).get("evaluate", {}).get("inspected_share", 0.3))
 
 
-def comparison_blocks(table: pd.DataFrame, chosen_k: int) -> Iterator[tuple[int, list[ArmLine]]]:
-    """(k, lines) of a comparison table, ascending: the baseline is the block of k = 0."""
-    for k in sorted(set(table["k"])):
-        yield int(k), [_line(row, table, chosen_k) for row in records(table[table["k"] == k])]
+def comparison_blocks(
+    table: pd.DataFrame, chosen_k: int, chosen_arm: str = INFLUENCE
+) -> Iterator[tuple[str, list[ArmLine]]]:
+    """(title, lines) of a comparison table in reading order: the baseline is the block without a title."""
+    for removal, k, rows in blocks(table):
+        title = f"Top {k} per misclassified visit" if k else ""
+        if removal == SUSPECTS:
+            title = f"{k} % of the training visits, those with the most suspect labels"
+        yield title, [_line(row, table, (chosen_arm, chosen_k)) for row in records(rows)]
 
 
-def _line(row: Row, table: pd.DataFrame, chosen_k: int) -> ArmLine:
+def _line(row: Row, table: pd.DataFrame, chosen: tuple[str, int]) -> ArmLine:
     results = []
     for name in result_columns(table):
         digits = VALUE_DIGITS[name.rpartition("_")[2]]
@@ -88,8 +95,8 @@ def _line(row: Row, table: pd.DataFrame, chosen_k: int) -> ArmLine:
     return ArmLine(
         arm=arm_name(arm),
         k=k,
-        is_chosen=arm == ("influence" if chosen_k else "baseline") and k == chosen_k,
-        is_control=arm not in ("baseline", "influence"),
+        is_chosen=is_chosen(row, chosen),
+        is_control=control_of(arm) != "",
         removed=formats.count(row["removed_images"]),
         fraction=formats.percent(row["removed_fraction"]),
         results=results,
@@ -97,9 +104,19 @@ def _line(row: Row, table: pd.DataFrame, chosen_k: int) -> ArmLine:
     )
 
 
+def removal_rows(inputs: ReportInputs, removal: str) -> list[Row]:
+    """Rows of removal_summary.parquet of one removal, by k; with the rule that ranked suspects."""
+    summary = inputs.removal_summary
+    rules = {percent: str(frame["rule"].iloc[0]) for percent, frame in inputs.suspects.items()}
+    return [
+        {**row, "rule": flagger_name(rules[row["k"]]) if removal == SUSPECTS else ""}
+        for row in records(summary[summary["arm"] == removal].sort_values("k"))
+    ]
+
+
 def planted_rows(inputs: ReportInputs) -> list[tuple[str, float, float]]:
     """`gallery.planted_shares` over the training images; empty where no truth is known."""
-    removals = inputs.removals.get(inputs.shown_k)
+    removals = inputs.shown_removals
     if inputs.truth is None or removals is None or inputs.influence is None:
         return []
     training = inputs.truth[inputs.truth["image_id"].isin(inputs.influence["image_id"])]

@@ -2,8 +2,17 @@
 
 import pandas as pd
 
+from grasp_ray.evaluation.arm_names import BASELINE, INFLUENCE, REMOVALS, SUSPECTS
 from grasp_ray.report.formats import MISSING, count, interval, is_missing, number, p_value, percent
-from grasp_ray.report.tables import Row, arm_name, contrasts_present, reader_name, records
+from grasp_ray.report.tables import (
+    Row,
+    arm_name,
+    arm_title,
+    blocks,
+    contrasts_present,
+    reader_name,
+    records,
+)
 
 VALUE_DIGITS = {"auc": 3, "kappa": 2}
 INTERVAL_DIGITS = 2
@@ -16,28 +25,30 @@ def result_columns(table: pd.DataFrame) -> list[str]:
     return [*(name for name in tested if name in table.columns), "validation_auc"]
 
 
-def comparison_text(table: pd.DataFrame, *, chosen_k: int, confidence: float = 0.95) -> str:
+def comparison_text(
+    table: pd.DataFrame, *, chosen_k: int, chosen_arm: str = INFLUENCE, confidence: float = 0.95
+) -> str:
     """A comparison table (`tables.comparison_table`) for the terminal, at most 110 columns wide.
 
-    Each k is a block: influence, then its controls; `*` marks the arm chosen on validation. Brackets hold
+    Each removal is a block with its controls; `*` marks the arm chosen on validation. Brackets hold
     intervals of that confidence. A second block gives the paired differences in Reader 1 test AUC.
     """
     columns = result_columns(table)
     header = ["", *(column_title(name) for name in columns)]
     body: list[list[str] | str] = []
-    for k in sorted(set(table["k"])):
-        block = table[table["k"] == k]
+    chosen = (chosen_arm, chosen_k)
+    for removal, k, block in blocks(table):
         if k:
             first = records(block)[0]
             removed = f"{count(first['removed_images'])} images ({percent(first['removed_fraction'])})"
-            body.append(f"top {k} removed: {removed}".replace("\u00a0", " "))
+            what = f"{k} % most suspect visits" if removal == SUSPECTS else f"top {k}"
+            body.append(f"{what} removed: {removed}".replace("\u00a0", " "))
         body += [
-            [_arm_cell(row, chosen_k), *(_result_cell(row, name) for name in columns)]
-            for row in records(block)
+            [_arm_cell(row, chosen), *(_result_cell(row, name) for name in columns)] for row in records(block)
         ]
     lines = _aligned(header, body)
     legend = f"{100 * confidence:.0f} % intervals in brackets. * chosen on validation AUC alone."
-    return "\n".join([*lines, "", legend, *_difference_lines(table, chosen_k), *_note_lines(table)])
+    return "\n".join([*lines, "", legend, *_difference_lines(table, chosen), *_note_lines(table)])
 
 
 def column_title(name: str) -> str:
@@ -48,12 +59,14 @@ def column_title(name: str) -> str:
     return f"{reader_name(reader)} {'AUC' if metric == 'auc' else 'κ'}"
 
 
-def _is_chosen(row: Row, chosen_k: int) -> bool:
-    return bool(row["arm"] == ("influence" if chosen_k else "baseline") and row["k"] == chosen_k)
+def is_chosen(row: Row, chosen: tuple[str, int]) -> bool:
+    """Whether the row is that of the chosen arm; with k = 0 that is the baseline, whatever the arm."""
+    arm, k = chosen
+    return bool(row["arm"] == (arm if k else BASELINE) and row["k"] == k)
 
 
-def _arm_cell(row: Row, chosen_k: int) -> str:
-    mark = "*" if _is_chosen(row, chosen_k) else " "
+def _arm_cell(row: Row, chosen: tuple[str, int]) -> str:
+    mark = "*" if is_chosen(row, chosen) else " "
     return f"{mark} {arm_name(str(row['arm']))}"
 
 
@@ -85,17 +98,17 @@ def _difference_cell(row: Row, against: str) -> str:
     return f"{value} {bounds} {p_value(row[f'{name}_p'])}"
 
 
-def _difference_lines(table: pd.DataFrame, chosen_k: int) -> list[str]:
+def _difference_lines(table: pd.DataFrame, chosen: tuple[str, int]) -> list[str]:
     against = contrasts_present(table)
     compared = table[
-        (table["arm"] == "influence") & table[[f"against_{name}" for name in against]].notna().any(axis=1)
+        table["arm"].isin(REMOVALS) & table[[f"against_{name}" for name in against]].notna().any(axis=1)
     ]
     if not against or compared.empty:
         return []
     header = ["", *(f"against {arm_name(name)}" for name in against)]
     body: list[list[str] | str] = [
         [
-            f"{'*' if row['k'] == chosen_k else ' '} top {row['k']}",
+            f"{'*' if is_chosen(row, chosen) else ' '} {_short_title(row)}",
             *(_difference_cell(row, name) for name in against),
         ]
         for row in records(compared)
@@ -103,9 +116,13 @@ def _difference_lines(table: pd.DataFrame, chosen_k: int) -> list[str]:
     return ["", "Difference in Reader 1 test AUC, paired over the same visits:", *_aligned(header, body)]
 
 
+def _short_title(row: Row) -> str:
+    return f"{row['k']} % visits" if row["arm"] == SUSPECTS else f"top {row['k']}"
+
+
 def _note_lines(table: pd.DataFrame) -> list[str]:
     noted = table[table["note"] != ""]
-    return [f"{arm_name(str(row['arm']))}, k = {row['k']}: {row['note']}" for row in records(noted)]
+    return [f"{arm_title(str(row['arm']), int(row['k']))}: {row['note']}" for row in records(noted)]
 
 
 def comparison_csv(table: pd.DataFrame) -> str:
@@ -113,7 +130,7 @@ def comparison_csv(table: pd.DataFrame) -> str:
     return table.to_csv(index=False, lineterminator="\n")
 
 
-def comparison_latex(table: pd.DataFrame, *, chosen_k: int) -> str:
+def comparison_latex(table: pd.DataFrame, *, chosen_k: int, chosen_arm: str = INFLUENCE) -> str:
     r"""The comparison table as a LaTeX tabular (needs booktabs); the chosen arm is bold."""
     columns = result_columns(table)
     lines = [
@@ -122,16 +139,16 @@ def comparison_latex(table: pd.DataFrame, *, chosen_k: int) -> str:
         r"\toprule",
         " & ".join(["Arm", "Images removed", *(_latex(column_title(name)) for name in columns)]) + r" \\",
     ]
-    for k in sorted(set(table["k"])):
-        block = table[table["k"] == k]
+    for removal, k, block in blocks(table):
         lines.append(r"\midrule")
         for row in records(block):
-            label = arm_name(str(row["arm"])) if k == 0 else f"Top {k}, {arm_name(str(row['arm']))}"
+            what = f"{k} % of visits" if removal == SUSPECTS else f"Top {k}"
+            label = arm_name(str(row["arm"])) if k == 0 else f"{what}, {arm_name(str(row['arm']))}"
             removed = f"{count(row['removed_images'])} ({percent(row['removed_fraction'])})"
             cells = [
                 _latex(cell) for cell in [label, removed, *(_result_cell(row, name) for name in columns)]
             ]
-            if _is_chosen(row, chosen_k):
+            if is_chosen(row, (chosen_arm, chosen_k)):
                 cells = [rf"\textbf{{{cell}}}" for cell in cells]
             lines.append(" & ".join(cells) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"

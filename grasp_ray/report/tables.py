@@ -8,6 +8,14 @@ from typing import Any
 
 import pandas as pd
 
+from grasp_ray.evaluation.arm_names import (
+    BASELINE,
+    REMOVALS,
+    SUSPECTS,
+    control_of,
+    removal_of,
+)
+
 Row = dict[str, Any]
 """One row of a frame by column name."""
 
@@ -15,7 +23,8 @@ READERS = ("reader1", "reader2")
 METRICS = ("kappa", "auc")
 CONTROLS = ("class_matched", "random")
 PRIMARY_READER, PRIMARY_METRIC = "reader1", "auc"
-_KNOWN_ARMS = ("baseline", "influence", "random", "class_matched")
+_REMOVAL_ORDER = (BASELINE, *REMOVALS)
+_CONTROL_ORDER = ("", "random", "class_matched")
 
 
 def records(frame: pd.DataFrame) -> list[Row]:
@@ -28,14 +37,30 @@ def has_text(value: Any) -> bool:
     return isinstance(value, str) and value != ""
 
 
-def arm_order(arm: str) -> tuple[int, str]:
-    """Sort key: baseline, influence, random, class-matched, then any other arm by name."""
-    return (_KNOWN_ARMS.index(arm) if arm in _KNOWN_ARMS else len(_KNOWN_ARMS), arm)
+def arm_order(arm: str) -> tuple[int, int, str]:
+    """Sort key: baseline, influence with its random, class-matched and other controls, suspects likewise."""
+    control = control_of(arm)
+    place = _CONTROL_ORDER.index(control) if control in _CONTROL_ORDER else len(_CONTROL_ORDER)
+    return _REMOVAL_ORDER.index(removal_of(arm)), place, arm
 
 
 def arm_name(arm: str) -> str:
-    """How an arm is called in text: `class_matched` → `class-matched`."""
-    return arm.replace("_", "-")
+    """How an arm is called beside its removal: `suspects_class_matched` → `class-matched`."""
+    return (control_of(arm) or arm).replace("_", "-")
+
+
+def removal_title(arm: str, k: int) -> str:
+    """What a removal and its controls take: `k = 300`, `10 % suspects`, or `` for the baseline."""
+    if k == 0:
+        return ""
+    return f"{k} % suspects" if removal_of(arm) == SUSPECTS else f"k = {k}"
+
+
+def arm_title(arm: str, k: int) -> str:
+    """An arm with its size: `baseline`, `influence, k = 300`, `suspects, 10 %`, `random, 10 % suspects`."""
+    if arm == SUSPECTS:
+        return f"suspects, {k} %"
+    return ", ".join(part for part in (arm_name(arm), removal_title(arm, k)) if part)
 
 
 def reader_name(reader: str) -> str:
@@ -64,9 +89,22 @@ def mean_over_seeds(arms: pd.DataFrame) -> pd.DataFrame:
 
 
 def arm_keys(arms: pd.DataFrame) -> list[tuple[str, int]]:
-    """Every (arm, k) in reading order: baseline first, then by k, influence before its controls."""
+    """Every (arm, k) in reading order: baseline first, then by removal and k, removals before controls."""
     pairs = arms[["arm", "k"]].drop_duplicates().itertuples(index=False)
-    return sorted(((str(arm), int(k)) for arm, k in pairs), key=lambda pair: (pair[1], arm_order(pair[0])))
+    return sorted(((str(arm), int(k)) for arm, k in pairs), key=reading_order)
+
+
+def reading_order(pair: tuple[str, int]) -> tuple[object, ...]:
+    """Sort key of (arm, k)."""
+    arm, k = pair
+    return _REMOVAL_ORDER.index(removal_of(arm)), k, arm_order(arm)
+
+
+def blocks(table: pd.DataFrame) -> Iterator[tuple[str, int, pd.DataFrame]]:
+    """(removal, k, rows) of a comparison table in reading order; the baseline is a block of its own."""
+    removal = table["arm"].map(removal_of)
+    for key in dict.fromkeys(zip(removal, table["k"], strict=True)):
+        yield key[0], int(key[1]), table[(removal == key[0]) & (table["k"] == key[1])]
 
 
 def readers_present(arms: pd.DataFrame) -> list[str]:
@@ -121,12 +159,12 @@ def comparison_table(
     for the rows that comparisons.parquet names.
     """
     results = _main_results(arms)
-    removed = {int(row["k"]): row for row in records(removal_summary)}
+    removed = {(str(row["arm"]), int(row["k"])): row for row in records(removal_summary)}
     nothing = {"removed": 0, "fraction": 0.0}
     unknown = {"removed": pd.NA, "fraction": None}
     rows = []
     for arm, k in arm_keys(arms):
-        counts = removed.get(k, nothing if k == 0 else unknown)
+        counts = removed.get((removal_of(arm), k), nothing if k == 0 else unknown)
         row: Row = {
             "arm": arm,
             "k": k,
@@ -178,5 +216,5 @@ def _put(row: Row, name: str, found: Row | None, value: str) -> None:
 
 
 def contrasts_present(table: pd.DataFrame) -> list[str]:
-    """Which of baseline, class_matched, random the influence arms are compared with somewhere."""
+    """Which of baseline, class_matched, random the removals are compared with somewhere."""
     return [name for name in ("baseline", *CONTROLS) if table[f"against_{name}"].notna().any()]

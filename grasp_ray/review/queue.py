@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from grasp_ray.pruning.flaggers import LABEL_MISFIT, flag
+from grasp_ray.pruning.flaggers import flag, label_flagger
 from grasp_ray.review.settings import Reason, ReviewSettings
 
 PRIORITY_RULE = (
@@ -141,9 +141,7 @@ def _removal(inputs: QueueInputs, settings: ReviewSettings) -> pd.DataFrame:
 
 
 def _label(inputs: QueueInputs, settings: ReviewSettings) -> pd.DataFrame:
-    flagger: str = settings.flagger
-    if flagger == "auto":
-        flagger = "confident_learning" if LABEL_MISFIT in inputs.influence else "loss"
+    flagger = label_flagger(settings.flagger, inputs.influence)
     flagged = _flagged(inputs, flagger, settings.per_reason)
     last = inputs.dynamics.sort_values("epoch", kind="stable").drop_duplicates("visit_id", keep="last")
     read = last.set_index("visit_id")["predicted"]

@@ -222,11 +222,12 @@ class AuditLog:
         self._log_batch(self.run_id, params=flat_params(inputs.run.get("config", {})))
         for place, (arm, k, seed) in enumerate(listed_runs(inputs.arms)):
             self._log_arm(inputs, arm, k, seed, place)
-        metrics = headline_metrics(inputs.arms, inputs.removal_summary, inputs.chosen_k)
+        metrics = headline_metrics(inputs.arms, inputs.removal_summary, inputs.chosen_k, inputs.chosen_arm)
         self._log_batch(self.run_id, metrics=_points(metrics))
         table = comparison_table(inputs.arms, inputs.comparisons, inputs.removal_summary)
         found, confidence = headline(inputs), confidence_name(inputs)
-        text = described(found, table, chosen_k=inputs.chosen_k, confidence=confidence)
+        chosen: dict[str, Any] = {"chosen_k": inputs.chosen_k, "chosen_arm": inputs.chosen_arm}
+        text = described(found, table, **chosen, confidence=confidence)
         self._client.set_tag(self.run_id, "mlflow.note.content", text)
         self._description = text
         for name, frame in named_tables(inputs):
@@ -237,7 +238,7 @@ class AuditLog:
     def _log_arm(self, inputs: ReportInputs, arm: str, k: int, seed: int, place: int) -> None:
         is_new = (arm, k, seed) not in self._children
         run_id = self._child_run(arm, k, seed, place)
-        metrics = arm_metrics(inputs.arms, arm, k, seed) | removal_metrics(inputs.removal_summary, k)
+        metrics = arm_metrics(inputs.arms, arm, k, seed) | removal_metrics(inputs.removal_summary, arm, k)
         points = _points(metrics)
         history = inputs.histories.get((arm, k, seed))
         if is_new and history is not None:  # a curve logged twice would show every epoch twice

@@ -12,17 +12,18 @@ from typing import Any
 
 import pandas as pd
 
+from grasp_ray.evaluation.arm_names import BASELINE, INFLUENCE, SUSPECTS, control_of, removal_of
 from grasp_ray.report.formats import MISSING, count, is_missing, number
 from grasp_ray.report.headline import Headline
 from grasp_ray.report.inputs import ReportInputs
-from grasp_ray.report.table_text import VALUE_DIGITS, column_title, result_columns
+from grasp_ray.report.table_text import VALUE_DIGITS, column_title, is_chosen, result_columns
 from grasp_ray.report.tables import (
     Row,
     arm_keys,
     arm_name,
-    arm_order,
     contrasts_present,
     mean_over_seeds,
+    reading_order,
     records,
 )
 
@@ -57,28 +58,39 @@ def _metric_name(row: Row) -> str | None:
     return None
 
 
-def removal_metrics(removal_summary: pd.DataFrame, k: int) -> dict[str, float]:
-    """`removed/images` and `removed/fraction` of training images; 0 for the baseline."""
+def removal_metrics(removal_summary: pd.DataFrame, arm: str, k: int) -> dict[str, float]:
+    """`removed/images` and `removed/fraction` of training images; 0 for the baseline.
+
+    A control's are those of its removal.
+    """
     if k == 0:
         return {"removed/images": 0.0, "removed/fraction": 0.0}
-    for row in records(removal_summary[removal_summary["k"] == k]):
+    same = (removal_summary["k"] == k) & (removal_summary["arm"] == removal_of(arm))
+    for row in records(removal_summary[same]):
         return {"removed/images": float(row["removed"]), "removed/fraction": float(row["fraction"])}
     return {}
 
 
-def headline_metrics(arms: pd.DataFrame, removal_summary: pd.DataFrame, chosen_k: int) -> dict[str, float]:
+def headline_metrics(
+    arms: pd.DataFrame, removal_summary: pd.DataFrame, chosen_k: int, chosen_arm: str = INFLUENCE
+) -> dict[str, float]:
     """Metrics of the audit's own run: the chosen arm's under the usual names, and every arm's by name.
 
-    `baseline/reader1/auc`, `chosen/reader1/auc`, `k0300/reader1/auc`, `k0300/class_matched/reader1/auc`;
-    `chosen/k`. Means over seeds, without bounds except for the usual names.
+    `baseline/reader1/auc`, `chosen/reader1/auc`, `k0300/reader1/auc`, `k0300/class_matched/reader1/auc`,
+    `suspects10/reader1/auc`; `chosen/k` and `chosen/suspect_percent`, of which one at most is not 0. Means
+    over seeds, without bounds except for the usual names.
     """
-    chosen_arm = "influence" if chosen_k else "baseline"
-    metrics = arm_metrics(arms, chosen_arm, chosen_k, -1) | removal_metrics(removal_summary, chosen_k)
-    metrics["chosen/k"] = float(chosen_k)
+    suspects = chosen_arm == SUSPECTS
+    chosen_arm = chosen_arm if chosen_k else BASELINE
+    metrics = arm_metrics(arms, chosen_arm, chosen_k, -1)
+    metrics |= removal_metrics(removal_summary, chosen_arm, chosen_k)
+    metrics["chosen/k"] = 0.0 if suspects else float(chosen_k)
+    metrics["chosen/suspect_percent"] = float(chosen_k) if suspects else 0.0
     for name, value in _values_only(arm_metrics(arms, chosen_arm, chosen_k, -1)).items():
         metrics[f"chosen/{name}"] = value
     for arm, k in arm_keys(arms):
-        place = "baseline" if arm == "baseline" else f"k{k:04d}" if arm == "influence" else f"k{k:04d}/{arm}"
+        size = {BASELINE: BASELINE, INFLUENCE: f"k{k:04d}", SUSPECTS: f"suspects{k:02d}"}[removal_of(arm)]
+        place = "/".join(part for part in (size, control_of(arm)) if part)
         for name, value in _values_only(arm_metrics(arms, arm, k, -1)).items():
             metrics[f"{place}/{name}"] = value
     return metrics
@@ -98,24 +110,27 @@ def history_points(history: pd.DataFrame) -> list[tuple[str, float, int]]:
     return points
 
 
-def described(headline: Headline, table: pd.DataFrame, *, chosen_k: int, confidence: str) -> str:
+def described(
+    headline: Headline, table: pd.DataFrame, *, chosen_k: int, confidence: str, chosen_arm: str = INFLUENCE
+) -> str:
     """The run's description in Markdown: verdict, reasons with intervals, and the comparison as a table.
 
     The table holds bare values: MLflow's column is narrow, and the report has the intervals.
     """
     columns, against = result_columns(table), contrasts_present(table)
-    titles = ["arm", "k", "removed", *(column_title(name) for name in columns)]
+    titles = ["arm", "k or %", "removed", *(column_title(name) for name in columns)]
     titles += [f"Δ AUC, {arm_name(name)}" for name in against]
     lines = [f"### {headline.title}", "", "\n\n".join(headline.sentences), ""]
     lines += ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
     for row in records(table):
-        chosen = row["k"] == chosen_k and row["arm"] == ("influence" if chosen_k else "baseline")
-        cells = [arm_name(row["arm"]), str(row["k"]), count(row["removed_images"])]
+        chosen = is_chosen(row, (chosen_arm, chosen_k))
+        size = f"{row['k']} %" if removal_of(row["arm"]) == SUSPECTS else str(row["k"])
+        cells = [arm_name(row["arm"]), size, count(row["removed_images"])]
         cells += [number(row[name], VALUE_DIGITS[name.rpartition("_")[2]]) for name in columns]
         differences = [row[f"against_{name}"] for name in against]
         cells += ["" if is_missing(value) else number(value, 3, signed=True) for value in differences]
         lines.append("| " + " | ".join(f"**{cell}**" if chosen and cell else cell for cell in cells) + " |")
-    note = "Test set, means over seeds; bold: chosen on validation AUC; Δ: Reader 1 AUC of the influence arm "
+    note = "Test set, means over seeds; bold: chosen on validation AUC; Δ: Reader 1 AUC of the removal "
     note += (
         f"minus the other's. {confidence} intervals are in the artifacts `report/index.html` and `tables/`."
     )
@@ -145,7 +160,7 @@ def recent_audits(audits: Sequence[RecentAudit]) -> str:
     titles = [
         "audit",
         "started",
-        "chosen k",
+        "chosen",
         "baseline AUC",
         "chosen AUC",
         "validation AUC",
@@ -155,7 +170,9 @@ def recent_audits(audits: Sequence[RecentAudit]) -> str:
     lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
     for audit in audits:
         aucs = ("baseline/reader1/auc", "chosen/reader1/auc", "chosen/validation/auc")
-        cells = [audit.name, f"{audit.started:%Y-%m-%d}", count(audit.metrics.get("chosen/k"))]
+        suspects = audit.metrics.get("chosen/suspect_percent", 0)
+        chosen = f"{suspects:.0f} % suspects" if suspects else count(audit.metrics.get("chosen/k"))
+        cells = [audit.name, f"{audit.started:%Y-%m-%d}", chosen]
         cells += [number(audit.metrics.get(name), VALUE_DIGITS["auc"]) for name in aucs]
         model = audit.registered.partition(":")[0].lower()
         cells += [
@@ -170,12 +187,17 @@ def listed_runs(arms: pd.DataFrame) -> list[tuple[str, int, int]]:
     """Every trained (arm, k, seed), in reading order."""
     trained = arms.loc[arms["seed"] >= 0, ["arm", "k", "seed"]].drop_duplicates()
     runs = [(str(row["arm"]), int(row["k"]), int(row["seed"])) for row in records(trained)]
-    return sorted(runs, key=lambda run: (run[1], arm_order(run[0]), run[2]))
+    return sorted(runs, key=lambda run: (reading_order(run[:2]), run[2]))
 
 
 def run_title(arm: str, k: int, seed: int) -> str:
-    """Name of an arm's run, short enough for the runs list: `baseline s0`, `k 300 influence s0`."""
-    return f"{arm_name(arm)} s{seed}" if k == 0 else f"k {k} {arm_name(arm)} s{seed}"
+    """Name of an arm's run, short enough for the runs list: `k 300 random s0`, `10 % suspects random s0`."""
+    if k == 0:
+        return f"{arm_name(arm)} s{seed}"
+    if removal_of(arm) == SUSPECTS:
+        control = f" {arm_name(arm)}" if control_of(arm) else ""
+        return f"{k} % suspects{control} s{seed}"
+    return f"k {k} {arm_name(arm)} s{seed}"
 
 
 def flat_params(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -198,7 +220,9 @@ def named_tables(inputs: ReportInputs) -> list[tuple[str, pd.DataFrame]]:
         "flagger_quality": inputs.flagger_quality, "confusion": inputs.confusion,
     }  # fmt: skip
     tables = [(name, frame) for name, frame in named.items() if frame is not None]
-    return tables + [(f"removals/k={k:04d}", frame) for k, frame in sorted(inputs.removals.items())]
+    tables += [(f"removals/k={k:04d}", frame) for k, frame in sorted(inputs.removals.items())]
+    named_suspects = ((f"removals/suspects_percent={k:04d}", inputs.suspects[k]) for k in inputs.suspects)
+    return tables + sorted(named_suspects, key=lambda pair: pair[0])
 
 
 def validation_digest(manifest: pd.DataFrame) -> str:

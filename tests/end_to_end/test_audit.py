@@ -14,9 +14,10 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score, roc_auc_score
 from grasp_ray.errors import RunConflictError
 from grasp_ray.pipeline import audit as audit_module
 from grasp_ray.pipeline.audit import audit
+from grasp_ray.pipeline.run_folder import ArmName
 from grasp_ray.storage import Storage
 from grasp_ray.tracking.server import connect
-from tests.tiny_audit import KS, Audited, tiny
+from tests.tiny_audit import KS, PERCENTS, Audited, tiny
 
 pytestmark = pytest.mark.timeout(900)  # two audits, on a machine that may be busy
 
@@ -38,12 +39,15 @@ def test_the_run_folder_is_what_is_promised(audited: Audited) -> None:
     assert list(arms)[: len(promised)] == promised
     assert set(zip(arms["arm"], arms["k"], strict=True)) == {
         ("baseline", 0), ("influence", 2), ("influence", 4), ("random", 2), ("random", 4),
+        ("suspects", 10), ("suspects_random", 10),
     }  # fmt: skip
     page = audited.run.read_bytes("report/index.html").decode()
     assert "<html" in page
     assert "http://" not in page.replace("http://www.w3.org", "")  # self-contained
     record = audited.run.read_json("run.json")
-    assert record["results"]["chosen"]["k"] in (0, *KS)
+    chosen = record["results"]["chosen"]
+    known = [("baseline", 0), *(("influence", k) for k in KS), *(("suspects", p) for p in PERCENTS)]
+    assert (chosen["arm"], chosen["k"]) in known
 
 
 def test_removals_are_the_top_k_opponents_recomputed_by_hand(audited: Audited) -> None:
@@ -65,10 +69,28 @@ def test_removals_are_the_top_k_opponents_recomputed_by_hand(audited: Audited) -
         emptied = [visit for visit, images in train.groupby("visit_id")["image_id"] if set(images) <= listed]
         assert sorted(kept["visit_id"]) == sorted(emptied)  # each keeps exactly one
         removed = len(listed) - len(emptied)
-        assert removed == int(audited.table("removal_summary").set_index("k").loc[k, "removed"])
+        summary = audited.table("removal_summary").set_index(["arm", "k"])
+        assert removed == summary.loc[("influence", k), "removed"]
         control = audited.table(f"removals/random_k={k:04d}_seed=0")
         assert len(control) == removed
         assert set(control["image_id"]) <= set(train["image_id"])
+
+
+def test_suspect_visits_are_those_of_the_highest_last_loss(audited: Audited) -> None:
+    """The encoder began with random weights: `auto` is the loss of each visit's last draw."""
+    dynamics, manifest = audited.table("arms/baseline_k=0000_seed=0/dynamics"), audited.table("manifest")
+    by_epoch = dynamics.groupby(["visit_id", "epoch"])["loss"].mean().reset_index()
+    last = by_epoch.sort_values("epoch").groupby("visit_id")["loss"].last().sort_values(ascending=False)
+    train = manifest[manifest["split"] == "train"]
+    count = round(0.1 * train["visit_id"].nunique())
+    removed = audited.table("removals/suspects_percent=0010")
+    assert set(removed["visit_id"]) == set(last.index[:count])
+    assert len(removed) == train["visit_id"].isin(removed["visit_id"]).sum()
+    assert set(removed["rule"]) == {"loss"}
+    done = audited.run.read_json("arms/suspects_percent=0010_seed=0/done.json")
+    assert done["identity"]["removed_images"] == len(removed)
+    control = audited.table("removals/suspects_random_percent=0010_seed=0")
+    assert control["visit_id"].nunique() == count
 
 
 def test_what_was_removed_was_not_trained_on(audited: Audited) -> None:
@@ -88,7 +110,8 @@ def test_metrics_are_scikit_learns_on_the_predictions(audited: Audited, split: s
     arms = arms[(arms["split"] == split) & (arms["reader"] == reader) & (arms["group"] == "all")]
     judged = 0
     for (arm, k), rows in arms[arms["seed"] == 0].groupby(["arm", "k"]):
-        found = audited.table(f"arms/{arm}_k={k:04d}_seed=0/predictions").set_index("visit_id")
+        folder = ArmName(str(arm), int(k), 0).folder
+        found = audited.table(f"{folder}/predictions").set_index("visit_id")
         found = found.join(visits[[column, "split"]])
         found = found[(found["split"] == split) & found[column].notna()]
         labels, predicted = found[column].to_numpy(np.int64), found["predicted"].to_numpy(np.int64)
@@ -104,7 +127,7 @@ def test_metrics_are_scikit_learns_on_the_predictions(audited: Audited, split: s
         for metric, value in given.items():
             assert value == pytest.approx(expected[metric], abs=1e-12), (arm, k, metric)
             judged += 1
-    assert judged == 15 or reader == "reader2"  # 5 arms × 3 metrics; reader 2 saw few validation visits
+    assert judged == 21 or reader == "reader2"  # 7 arms × 3 metrics; reader 2 saw few validation visits
 
 
 def runs_of(client: MlflowClient, experiment: str, name: str) -> tuple[Run, list[Run]]:
@@ -119,7 +142,7 @@ def runs_of(client: MlflowClient, experiment: str, name: str) -> tuple[Run, list
 def test_mlflow_holds_the_audit_with_metrics_and_artifacts(audited: Audited, client: MlflowClient) -> None:
     parent, children = runs_of(client, audited.config.track.experiment, "first")
     assert parent.info.status == "FINISHED"
-    assert len(children) == 5
+    assert len(children) == 7
     arms = audited.table("arms").set_index(["arm", "k", "seed", "split", "reader", "group", "metric"])[
         "value"
     ]
@@ -153,7 +176,7 @@ def test_a_rerun_trains_and_scores_nothing(audited: Audited, client: MlflowClien
     assert not {"manifest.parquet", "queries.parquet"} & touched
     pd.testing.assert_frame_equal(audited.table("arms"), tables, check_exact=True)
     _, children = runs_of(client, audited.config.track.experiment, "first")
-    assert len(children) == 5  # brought up to date, not added
+    assert len(children) == 7  # brought up to date, not added
 
 
 def test_other_settings_in_the_same_folder_are_refused(audited: Audited, home: Path) -> None:

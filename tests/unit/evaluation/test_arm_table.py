@@ -147,6 +147,24 @@ def test_comparisons_pair_each_arm_with_baseline_and_influence_with_its_controls
     assert set(comparisons["seeds"]) == {2}
 
 
+def test_suspects_are_compared_with_their_own_controls() -> None:
+    visits = trial_visits()
+    predictions = all_arms(visits)
+    renamed = {
+        "influence": "suspects",
+        "random": "suspects_random",
+        "class_matched": "suspects_class_matched",
+    }
+    other = predictions[predictions["arm"] != "baseline"]
+    both = pd.concat([predictions, other.assign(arm=other["arm"].map(renamed))])
+    comparisons = judge_arms(both, visits, FEW).comparisons
+    ours, papers = (comparisons[comparisons["arm"] == arm] for arm in ("suspects", "influence"))
+    assert set(ours["against"]) == {"baseline", "random", "class_matched"}
+    pd.testing.assert_frame_equal(
+        ours.drop(columns="arm").reset_index(drop=True), papers.drop(columns="arm").reset_index(drop=True)
+    )
+
+
 def test_a_skilled_arm_beats_the_baseline_and_a_control_does_not() -> None:
     visits = trial_visits(patients=60)
     tables = judge_arms(all_arms(visits), visits, FEW)

@@ -56,6 +56,23 @@ def test_a_narrow_lead_is_called_uncertain() -> None:
     assert "uncertain" in choose_k(arms({("baseline", 0): 0.80, ("influence", 10): 0.81}, low=0.7)).reason
 
 
+def test_suspects_are_chosen_like_any_removal_and_their_controls_never_are() -> None:
+    table = arms(
+        {("baseline", 0): 0.80, ("influence", 10): 0.81, ("suspects", 5): 0.84, ("suspects_random", 5): 0.99},
+        low=0.83,
+    )
+    chosen = choose_k(table)
+    assert (chosen.arm, chosen.k) == ("suspects", 5)
+    assert chosen.reason.startswith("Training without the 5 % most suspect visits has the highest validation")
+    assert choose_k(table[table["arm"] != "suspects"]).arm == "influence"
+
+
+def test_of_equals_the_baseline_and_then_the_papers_removal_are_kept() -> None:
+    tied = arms({("suspects", 5): 0.8, ("influence", 10): 0.8, ("baseline", 0): 0.8})
+    assert choose_k(tied).arm == "baseline"
+    assert choose_k(tied[tied["arm"] != "baseline"]).arm == "influence"
+
+
 def test_without_any_validation_auc_there_is_no_choice() -> None:
     with pytest.raises(RunConflictError, match="no arm has a validation AUC"):
         choose_k(arms({("baseline", 0): None}))

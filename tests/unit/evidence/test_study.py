@@ -16,6 +16,7 @@ from grasp_ray.evidence.finding import (
     disagreement_rows,
     finding_rows,
     leaving_summary,
+    rare_label_scores,
 )
 from grasp_ray.evidence.judging import arm_table, gain_table, judge_trial, nested_choice, recovery_table
 from grasp_ray.evidence.leaving_out import leaving_table
@@ -156,6 +157,18 @@ def test_finding_counts_hits_in_the_first_share() -> None:
     assert values["auc"] == pytest.approx(0.5)
     assert values["recall_10%"] == 0.5
     assert values["average_precision"] == pytest.approx((1 + 2 / 10) / 2)
+
+
+def test_rarer_classes_are_a_reference_for_evenly_replaced_labels() -> None:
+    """Of 100 visits with 10 in class 1, ten of class 0 are called 1: half of what is called 1 is wrong."""
+    labels = [1] * 20 + [0] * 80
+    visits = pd.DataFrame({"visit_id": [f"V{v:03d}" for v in range(100)], "label": labels, "split": "train"})
+    held_out = visits.head(5).assign(visit_id=list("abcde"), split="test", label=2)
+    scores = rare_label_scores(pd.concat([visits, held_out]))
+    assert len(scores) == 100
+    rows = finding_rows(scores, [f"V{visit:03d}" for visit in range(10)], "t").set_index("metric")["value"]
+    assert rows["average_precision"] == pytest.approx(0.5)
+    assert rows["auc"] == pytest.approx(1 - 0.5 * 10 / 90)
 
 
 def test_judging_is_the_mean_over_trials_of_plain_metrics(predictions) -> None:

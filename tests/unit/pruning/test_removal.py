@@ -167,8 +167,8 @@ def test_the_summary_counts_lists_overlap_and_short_lists() -> None:
     summary = removal_summary(ranks, manifest, removals, query_ids(influence))
     assert list(summary.columns) == list(SUMMARY_COLUMNS)
     assert summary.to_dict("records") == [
-        {"k": 1, "listed": 2, "unique": 1, "fraction": 1 / 6, "overlap": 1, "visits_touched": 1,
-         "visits_emptied": 0, "removed": 1, "kept": 0, "queries": 3, "short_lists": 1},
-        {"k": 3, "listed": 5, "unique": 3, "fraction": 2 / 6, "overlap": 2, "visits_touched": 2,
-         "visits_emptied": 1, "removed": 2, "kept": 1, "queries": 3, "short_lists": 2},
+        {"arm": "influence", "k": 1, "listed": 2, "unique": 1, "fraction": 1 / 6, "overlap": 1,
+         "visits_touched": 1, "visits_emptied": 0, "removed": 1, "kept": 0, "queries": 3, "short_lists": 1},
+        {"arm": "influence", "k": 3, "listed": 5, "unique": 3, "fraction": 2 / 6, "overlap": 2,
+         "visits_touched": 2, "visits_emptied": 1, "removed": 2, "kept": 1, "queries": 3, "short_lists": 2},
     ]  # fmt: skip

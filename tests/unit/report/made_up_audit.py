@@ -12,6 +12,7 @@ from grasp_ray.report.inputs import ReportInputs
 CLASS_NAMES = ("mild", "moderate", "severe")
 KS = (100, 200, 300, 400, 500)
 UNIQUE = {100: 794, 200: 1576, 300: 2292, 400: 3019, 500: 3734}
+SUSPECTS = ("suspects", "suspects_random", "suspects_class_matched")
 EFFECT = {100: 0.031, 200: 0.034, 300: 0.055, 400: 0.004, 500: -0.021}
 SEEDS = (0, 1, 2)
 TRAINING_IMAGES = 28_060
@@ -37,16 +38,21 @@ GROUPS = {
 }
 
 
-def arm_keys(ks: tuple[int, ...]) -> list[tuple[str, int]]:
-    return [("baseline", 0), *((arm, k) for k in ks for arm in ("influence", "random", "class_matched"))]
+def arm_keys(ks: tuple[int, ...], percents: tuple[int, ...] = ()) -> list[tuple[str, int]]:
+    listed = [(arm, k) for k in ks for arm in ("influence", "random", "class_matched")]
+    return [("baseline", 0), *listed, *((arm, percent) for percent in percents for arm in SUSPECTS)]
 
 
 def effect_of(arm: str, k: int, scale: float) -> float:
+    if arm in SUSPECTS:
+        return {"suspects": 0.004, "suspects_random": -0.001, "suspects_class_matched": 0.0}[arm] * k * scale
     share = {"baseline": 0.0, "influence": 1.0, "random": -0.10, "class_matched": 0.12}[arm]
     return EFFECT.get(k, 0.0) * share * scale
 
 
-def make_arms(ks: tuple[int, ...], scale: float, readers: tuple[str, ...]) -> pd.DataFrame:
+def make_arms(
+    ks: tuple[int, ...], scale: float, readers: tuple[str, ...], percents: tuple[int, ...] = ()
+) -> pd.DataFrame:
     generator = np.random.default_rng(3)
     rows: list[dict[str, Any]] = []
 
@@ -75,7 +81,7 @@ def make_arms(ks: tuple[int, ...], scale: float, readers: tuple[str, ...]) -> pd
                 | {"value": value, "low": low, "high": high, "visits": visits, "note": note}
             )
 
-    for arm, k in arm_keys(ks):
+    for arm, k in arm_keys(ks, percents):
         for metric in ("auc", "kappa"):
             add(arm, k, "validation", "reader1", "all", metric, 64)
             for reader in readers:
@@ -84,15 +90,19 @@ def make_arms(ks: tuple[int, ...], scale: float, readers: tuple[str, ...]) -> pd
     return pd.DataFrame(rows)
 
 
-def make_comparisons(ks: tuple[int, ...], scale: float, readers: tuple[str, ...]) -> pd.DataFrame:
+def make_comparisons(
+    ks: tuple[int, ...], scale: float, readers: tuple[str, ...], percents: tuple[int, ...] = ()
+) -> pd.DataFrame:
     rows = []
-    for k in ks:
+    removals = [("influence", "", k) for k in ks]
+    removals += [("suspects", "suspects_", percent) for percent in percents]
+    for arm, prefix, k in removals:
         for against in ("baseline", "random", "class_matched"):
             for reader in readers:
                 for metric in ("auc", "kappa"):
-                    other = 0.0 if against == "baseline" else effect_of(against, k, scale)
-                    difference = effect_of("influence", k, scale) - other
-                    row = {"arm": "influence", "k": k, "against": against, "split": "test", "reader": reader}
+                    other = 0.0 if against == "baseline" else effect_of(f"{prefix}{against}", k, scale)
+                    difference = effect_of(arm, k, scale) - other
+                    row = {"arm": arm, "k": k, "against": against, "split": "test", "reader": reader}
                     p_value = float(2 * norm.sf(abs(difference) / (0.036 / 1.96)))
                     row |= {"metric": metric, "difference": difference, "low": difference - 0.036}
                     row |= {"high": difference + 0.036, "p_value": p_value, "p_holm": min(1.0, 5 * p_value)}
@@ -101,13 +111,15 @@ def make_comparisons(ks: tuple[int, ...], scale: float, readers: tuple[str, ...]
     return pd.DataFrame(rows)
 
 
-def make_confusion(ks: tuple[int, ...], readers: tuple[str, ...]) -> pd.DataFrame:
+def make_confusion(
+    ks: tuple[int, ...], readers: tuple[str, ...], percents: tuple[int, ...] = ()
+) -> pd.DataFrame:
     counts = {
         "baseline": [[49, 15, 2], [14, 33, 11], [3, 13, 30]],
         "influence": [[55, 10, 1], [10, 41, 7], [1, 10, 35]],
     }
     rows = []
-    for arm, k in arm_keys(ks):
+    for arm, k in arm_keys(ks, percents):
         matrix = counts.get(arm, counts["baseline"])
         for seed in SEEDS:
             for reader in readers:
@@ -186,10 +198,33 @@ def make_summary(removals: dict[int, pd.DataFrame], images: int) -> pd.DataFrame
         unique = UNIQUE.get(k, len(frame)) if images == TRAINING_IMAGES else len(frame)
         listed = 9 * k
         rows.append(
-            {"k": k, "listed": listed, "unique": unique, "fraction": unique / images}
+            {"arm": "influence", "k": k, "listed": listed, "unique": unique, "fraction": unique / images}
             | {"overlap": listed - unique, "visits_touched": frame["visit_id"].nunique(), "visits_emptied": 1}
             | {"removed": unique - 1, "kept": 1, "queries": 9, "short_lists": 0}
         )
+    return pd.DataFrame(rows)
+
+
+def make_suspects(influence: pd.DataFrame, percent: int) -> pd.DataFrame:
+    """The first visits leave whole; visit 3 is the most suspect."""
+    visits = sorted(set(influence["visit_id"]))
+    chosen = visits[3:] + visits[:3]
+    rank = {visit: place for place, visit in enumerate(chosen[: max(1, len(visits) * percent // 100)], 1)}
+    rows = influence[influence["visit_id"].isin(rank)]
+    rows = rows[["image_id", "visit_id", "patient_id", "label"]].reset_index(drop=True)
+    return rows.assign(
+        times_listed=0, query_ids="", best_rank=rows["visit_id"].map(rank), worst_score=-0.25,
+        kept_because="", rule="confident_learning",
+    )  # fmt: skip
+
+
+def summarise_suspects(suspects: dict[int, pd.DataFrame], images: int) -> pd.DataFrame:
+    rows = [
+        {"arm": "suspects", "k": percent, "listed": 0, "unique": len(frame), "fraction": len(frame) / images,
+         "overlap": 0, "visits_touched": frame["visit_id"].nunique(), "visits_emptied": 1,
+         "removed": len(frame), "kept": 0, "queries": 0, "short_lists": 0}
+        for percent, frame in suspects.items()
+    ]  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -267,15 +302,19 @@ def make_inputs(
     images: int = TRAINING_IMAGES,
     readers: tuple[str, ...] = ("reader1", "reader2"),
     chosen_k: int = 300,
+    chosen_arm: str = "influence",
+    percents: tuple[int, ...] = (),
     pictures: int = 24,
 ) -> ReportInputs:
     queries = make_queries(9)
     influence = make_influence(images, queries, seed=1)
     removals = {k: make_removals(influence, k) for k in ks}
-    arms = make_arms(ks, scale, readers)
+    suspects = {percent: make_suspects(influence, percent) for percent in percents}
+    summary = pd.concat([make_summary(removals, images), summarise_suspects(suspects, images)])
+    arms = make_arms(ks, scale, readers, percents)
     histories = {
         (arm, k, seed): make_history(0.83 + effect_of(arm, k, scale), 100 * k + seed)
-        for arm, k in arm_keys(ks)
+        for arm, k in arm_keys(ks, percents)
         for seed in SEEDS
     }
     visits = influence["visit_id"]
@@ -292,17 +331,19 @@ def make_inputs(
         }
     )
     truth["true_class"] = (influence["label"] + truth["label_error"]) % 3
-    shown = removals[chosen_k or ks[0]]
+    shown = suspects[chosen_k] if chosen_arm == "suspects" else removals[chosen_k or ks[0]]
     best = (
         shown[shown["kept_because"] == ""].sort_values(["best_rank", "image_id"])["image_id"].head(pictures)
     )
     return ReportInputs(
         arms=arms,
-        comparisons=make_comparisons(ks, scale, readers),
-        removal_summary=make_summary(removals, images),
+        comparisons=make_comparisons(ks, scale, readers, percents),
+        removal_summary=summary.reset_index(drop=True),
         removals=removals,
+        suspects=suspects,
         class_names=CLASS_NAMES,
         chosen_k=chosen_k,
+        chosen_arm=chosen_arm,
         chosen_reason=f"k = {chosen_k} has the highest validation AUC, 0.890, of k = 0, "
         f"{', '.join(map(str, ks))} (mean over 3 seeds; ties go to the smaller k).",
         run=make_run(),
@@ -310,7 +351,7 @@ def make_inputs(
         influence=influence,
         disagreement=make_disagreement(),
         flagger_quality=make_flagger_quality(),
-        confusion=make_confusion(ks, readers),
+        confusion=make_confusion(ks, readers, percents),
         histories=histories,
         thumbnails={str(image_id): skin_photo(i) for i, image_id in enumerate([*best, *queries["image_id"]])},
         truth=truth,

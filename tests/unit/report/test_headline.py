@@ -62,6 +62,18 @@ def test_kept_baseline_shows_the_best_removal_for_reference_only(
     assert any("For reference" in sentence and "k = 100" in sentence for sentence in found.sentences)
 
 
+def test_chosen_suspects_are_spoken_of_as_visits(small_inputs: Callable[..., ReportInputs]) -> None:
+    inputs = small_inputs(percents=(10,), chosen_k=10, chosen_arm="suspects")
+    found = headline(inputs)
+    text = " ".join(found.sentences)
+    assert found.verdict == "helped"
+    removed = len(inputs.suspects[10])
+    assert f"Without {removed} of the training photos" in text
+    assert "as many visits removed but drawn by chance within the same classes" in text
+    assert "+0.040" in text
+    assert {tile.label: tile.value for tile in found.tiles}["Photos removed, 10 % suspects"] == str(removed)
+
+
 def test_no_control_is_said_and_not_hidden(small_inputs: Callable[..., ReportInputs]) -> None:
     inputs = small_inputs()
     against_baseline = inputs.comparisons["against"] == "baseline"

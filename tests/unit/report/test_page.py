@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from grasp_ray.report.inputs import ReportInputs
-from grasp_ray.report.page import render_page
+from grasp_ray.report.page import render_page, report_figures
 from grasp_ray.report.page_rows import flattened, quality_rows
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -48,6 +48,18 @@ def page(report_inputs: ReportInputs) -> str:
 @pytest.fixture(scope="module")
 def outline(page: str) -> Outline:
     return Outline(page)
+
+
+def test_a_page_of_chosen_suspects_shows_their_visits_and_both_doses(
+    small_inputs: Callable[..., ReportInputs],
+) -> None:
+    inputs = small_inputs(percents=(5, 10), chosen_k=10, chosen_arm="suspects")
+    page = render_page(inputs)
+    assert "10 % of the training visits, those with the most suspect labels" in page
+    assert "Suspect visits, which leave whole." in page
+    assert "is among the most suspect by confident learning" in page
+    assert {"dose_response", "dose_response_suspects", "removal_overlap"} <= set(report_figures(inputs))
+    assert "dose_response_suspects" not in report_figures(small_inputs())
 
 
 def test_the_page_asks_for_nothing_from_outside(page: str, outline: Outline) -> None:

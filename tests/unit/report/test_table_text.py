@@ -35,6 +35,19 @@ def test_without_a_chosen_k_the_baseline_is_marked(table: pd.DataFrame) -> None:
     assert [line.split()[1] for line in lines if line.startswith("* ")] == ["baseline"]
 
 
+def test_chosen_suspects_are_marked_in_their_own_block(small_inputs: Callable[..., ReportInputs]) -> None:
+    inputs = small_inputs(percents=(10,), chosen_k=10, chosen_arm="suspects")
+    table = comparison_table(inputs.arms, inputs.comparisons, inputs.removal_summary)
+    lines = comparison_text(table, chosen_k=10, chosen_arm="suspects").splitlines()
+    marked = [line.split("  ")[0] for line in lines if line.startswith("* ")]
+    assert marked == ["* suspects", "* 10 % visits"]
+    assert max(map(len, lines)) <= 110
+    assert any(line.startswith("10 % most suspect visits removed: ") for line in lines)
+    latex = comparison_latex(table, chosen_k=10, chosen_arm="suspects")
+    assert latex.count(r"\textbf") == 7
+    assert r"\textbf{10 \% of visits, suspects}" in latex
+
+
 def test_no_comparison_no_second_block(small_inputs: Callable[..., ReportInputs]) -> None:
     inputs = small_inputs()
     bare = comparison_table(inputs.arms, inputs.comparisons.head(0), inputs.removal_summary)

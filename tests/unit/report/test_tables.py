@@ -7,6 +7,8 @@ import pytest
 from grasp_ray.report.inputs import ReportInputs
 from grasp_ray.report.tables import (
     arm_keys,
+    arm_title,
+    blocks,
     comparison_of,
     comparison_table,
     contrasts_present,
@@ -69,6 +71,21 @@ def test_a_control_removes_as_many_images_as_its_k(report_inputs: ReportInputs) 
     assert (spread == 0).all()
     assert table.loc[table["k"] == 0, "removed_images"].tolist() == [0]
     assert table.loc[table["k"] == 300, "removed_images"].iloc[0] == 2291
+
+
+def test_suspects_stand_behind_the_lists_with_their_own_controls_and_counts(
+    small_inputs: Callable[..., ReportInputs],
+) -> None:
+    inputs = small_inputs(percents=(100,))
+    table = table_of(inputs)
+    assert table["arm"].tolist()[-3:] == ["suspects", "suspects_random", "suspects_class_matched"]
+    assert [(removal, k) for removal, k, _ in blocks(table)] == [
+        ("baseline", 0), ("influence", 100), ("influence", 300), ("suspects", 100)
+    ]  # fmt: skip
+    line = table.set_index(["arm", "k"]).loc[("suspects", 100)]
+    assert line["removed_images"] == len(inputs.suspects[100])
+    assert line["against_random"] == pytest.approx(0.5)
+    assert arm_title("suspects_random", 10) == "random, 10 % suspects"
 
 
 def test_an_unread_second_reader_has_no_columns(small_inputs: Callable[..., ReportInputs]) -> None:

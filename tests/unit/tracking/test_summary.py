@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -64,7 +65,27 @@ def test_a_kept_baseline_is_its_own_choice(audit: Audit) -> None:
     found = headline_metrics(inputs.arms, inputs.removal_summary, 0)
     assert found["reader1/auc"] == found["baseline/reader1/auc"]
     assert found["removed/images"] == 0
-    assert removal_metrics(inputs.removal_summary, 999) == {}
+    assert found["chosen/suspect_percent"] == 0
+    assert removal_metrics(inputs.removal_summary, "influence", 999) == {}
+
+
+def test_chosen_suspects_are_named_by_their_percent(audit: Audit) -> None:
+    inputs = audit(percents=(10,), chosen_k=10, chosen_arm="suspects")
+    found = headline_metrics(inputs.arms, inputs.removal_summary, 10, "suspects")
+    assert (found["chosen/k"], found["chosen/suspect_percent"]) == (0, 10)
+    assert found["chosen/reader1/auc"] == found["suspects10/reader1/auc"]
+    assert found["suspects10/random/reader1/auc"] != found["suspects10/reader1/auc"]
+    summary = inputs.removal_summary
+    suspects = summary[summary["arm"] == "suspects"].iloc[0]
+    assert found["removed/images"] == suspects["removed"]
+    assert removal_metrics(summary, "suspects_random", 10) == removal_metrics(summary, "suspects", 10)
+    assert listed_runs(inputs.arms)[-1] == ("suspects_class_matched", 10, 1)
+    titles = [run_title(arm, 10, 0) for arm in ("suspects", "suspects_class_matched")]
+    assert titles == ["10 % suspects s0", "10 % suspects class-matched s0"]
+    table = comparison_table(inputs.arms, inputs.comparisons, summary)
+    text = described(headline(inputs), table, chosen_k=10, chosen_arm="suspects", confidence="95 %")
+    (bold,) = [line for line in text.splitlines() if line.startswith("| **")]
+    assert bold.startswith("| **suspects** | **10 %** |")
 
 
 def test_runs_are_listed_in_reading_order_without_the_mean(audit: Audit) -> None:
@@ -124,6 +145,8 @@ def test_the_last_audits_stand_in_a_table_with_dashes_for_what_is_missing() -> N
     failed = RecentAudit(
         name="broken", started=started, status="FAILED", metrics={}, ledger_head="", registered=""
     )
+    suspects = replace(done, metrics=metrics | {"chosen/k": 0.0, "chosen/suspect_percent": 10.0})
+    assert "| 2026-11-24 | 10 % suspects | 0.850 |" in recent_audits([suspects])
     _, _, *rows = recent_audits([done, failed]).splitlines()
     assert rows[0] == "| pilot | 2026-11-24 | 300 | 0.850 | 0.900 | – | 5f0c2a91 | champion |"
     assert rows[1] == "| broken | 2026-11-24 | – | – | – | – | – | failed |"
