@@ -70,7 +70,8 @@ static int64_t packed_offset(int64_t queries, int64_t rows, place at) {
     return packed_tile(queries, at.column) * (padded(rows, ROWS) / ROWS) + packed_tile(queries, width) * (at.row / ROWS);
 }
 
-/* Lay the bench out in `room`, which begins at a cache line; returns the floats that it takes. Without room it is only measured. */
+/* Lay the bench out in `room`, which begins at a cache line; returns the floats that it takes. Without room it is
+   only measured. */
 static int64_t lay_out(bench *at, int64_t examples, int64_t positions, int64_t rows, int64_t queries, float *room) {
     at->group = group_size(examples, positions, queries);
     at->strip = strip_size(at->group, positions, rows);
