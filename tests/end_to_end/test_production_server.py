@@ -12,7 +12,7 @@ from grasp_ray.pipeline.evaluate import evaluate
 from grasp_ray.tracking.server import check_reachable, connect
 from tests.deploy.production_server import SECRETS, Server, mlflow_server
 from tests.object_store import SECRET_KEY
-from tests.tiny_audit import Audited, tiny
+from tests.tiny_audit import KS, PERCENTS, Audited, tiny
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -50,7 +50,9 @@ def test_an_audit_is_logged_under_an_account(
     runs = client.search_runs([experiment.experiment_id])
     (parent,) = [run for run in runs if run.info.run_name == "first"]
     assert parent.info.status == "FINISHED"
-    assert len(runs) == 6  # with an arm each
+    assert len(runs) == 1 + 1 + 2 * len(
+        KS + PERCENTS
+    )  # the audit, its baseline, each removal with its control
     kept = client.download_artifacts(parent.info.run_id, "tables/influence.parquet", str(tmp_path))
     pd.testing.assert_frame_equal(pd.read_parquet(kept), audited.table("influence"))
     champion = client.get_model_version_by_alias(config.track.registered_model, "champion")
