@@ -2,19 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 from grasp_ray.monitoring.readers_over_time import PAIR
-from grasp_ray.report import formats
 from grasp_ray.report.figure_style import Picture
 from grasp_ray.report.figures_reaudit import metrics_over_time, readers_over_time, statistics_over_time
 from grasp_ray.report.tables import Row, reader_name, records
+from grasp_ray.report.template import page_style, template
 
-_FOLDER = Path(__file__).parent
 _WHAT = {
     "visit": "Visits", "photo": "Photos", "reader1": "Scores by Reader 1", "reader2": "Scores by Reader 2",
 }  # fmt: skip
@@ -55,16 +52,7 @@ class ReauditInputs:
 
 def render_reaudit(inputs: ReauditInputs) -> str:
     """The page as one HTML file without scripts or external requests."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=formats.number, scientific=formats.scientific, p=formats.p_value)
-    page = environment.get_template("reaudit.html")
-    return page.render(**_context(inputs), style=(_FOLDER / "page.css").read_text(encoding="utf-8"))
+    return template("reaudit.html").render(**_context(inputs), style=page_style())
 
 
 def headline(inputs: ReauditInputs) -> str:
