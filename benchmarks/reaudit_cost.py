@@ -2,9 +2,6 @@
 
 A simulated trial without its last visits is audited whole and indexed; the first re-audit measures the
 standing photos once; then the last visits arrive, and the second re-audit does what they require.
-
-CPU seconds are those of this process and of Ray's, which it starts: unlike seconds, they bear other work on
-the machine.
 """
 
 import argparse
@@ -22,20 +19,6 @@ from grasp_ray.pipeline.command_line import refusing
 from grasp_ray.pipeline.index import index
 from grasp_ray.pipeline.reaudit import reaudit
 from grasp_ray.pipeline.simulate import simulate
-
-
-def cpu_seconds() -> float:
-    """Of this process and all that it started, those that have ended included."""
-    import psutil  # comes with Ray, and is found once that is imported
-
-    here = psutil.Process()
-    spent = 0.0
-    for process in (here, *here.children(recursive=True)):
-        try:
-            spent += sum(process.cpu_times()[:4])  # own and ended children's, user and system
-        except psutil.NoSuchProcess:  # ended between the list and the look; its parent has it now
-            continue
-    return spent
 
 
 def main() -> None:
@@ -59,10 +42,9 @@ def main() -> None:
             return load_config(arguments.config, here)
 
         def timed(what: str, work: Callable[[], object]) -> None:
-            started, spent = time.monotonic(), cpu_seconds()
+            started = time.monotonic()
             work()
-            seconds, cpu = time.monotonic() - started, cpu_seconds() - spent
-            rows.append({"what": what, "seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1)})
+            rows.append({"what": what, "seconds": round(time.monotonic() - started, 1)})
             print(rows[-1], flush=True)
 
         def measure() -> None:
