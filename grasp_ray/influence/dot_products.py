@@ -24,7 +24,7 @@ share of the query gradients no longer fits beside it, and more examples must sh
 
 
 class DotProducts:
-    """The sink for products with fixed weights where contraction.py cannot be used: GPUs, float64."""
+    """The sink for products with fixed weights where contraction.py cannot: GPUs, float64, no compiler."""
 
     additive = False
 

@@ -35,13 +35,19 @@ def control_removal(
     shuffled = train.iloc[rng.permutation(len(train))]
     if empty_visit == "keep_one":  # the last of each visit in random order may not leave
         shuffled = shuffled[shuffled.duplicated("visit_id", keep="last")]
+    drawn = drawn_like(control, shuffled, gone)
+    return _as_removal(drawn.sort_values("image_id"))
+
+
+def drawn_like(control: Control, shuffled: pd.DataFrame, gone: pd.DataFrame) -> pd.DataFrame:
+    """The first rows of `shuffled` (label), as many as `gone` has: of all, or of each class."""
     if control == "random":
         drawn = shuffled.head(len(gone))
     else:
         wanted = shuffled["label"].map(gone["label"].value_counts()).fillna(0)
         drawn = shuffled[shuffled.groupby("label").cumcount() < wanted]
-    assert len(drawn) == len(gone), "the influence arm's removal shows that so many can leave"
-    return _as_removal(drawn.sort_values("image_id"))
+    assert len(drawn) == len(gone), "the removal itself shows that so many can leave"
+    return drawn
 
 
 def _as_removal(drawn: pd.DataFrame) -> pd.DataFrame:

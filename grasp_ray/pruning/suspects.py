@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from grasp_ray.errors import RunConflictError
-from grasp_ray.pruning.controls import STREAMS
+from grasp_ray.pruning.controls import STREAMS, drawn_like
 from grasp_ray.pruning.removal import REMOVAL_COLUMNS, SUMMARY_COLUMNS, training_rows
 from grasp_ray.pruning.settings import Control
 
@@ -54,12 +54,7 @@ def suspect_control(
     rng = np.random.default_rng([control_seed, percent, STREAMS[control], 1])
     shuffled = visits.iloc[rng.permutation(len(visits))]
     gone = removed.drop_duplicates("visit_id")
-    if control == "random":
-        drawn = shuffled.head(len(gone))
-    else:
-        wanted = shuffled["label"].map(gone["label"].value_counts()).fillna(0)
-        drawn = shuffled[shuffled.groupby("label").cumcount() < wanted]
-    assert len(drawn) == len(gone), "as many of each class are there, since they were removed from it"
+    drawn = drawn_like(control, shuffled, gone)
     rows = train[train["visit_id"].isin(drawn["visit_id"])]
     report = rows[["image_id", "visit_id", "patient_id", "label"]].assign(
         times_listed=0, query_ids="", best_rank=None, worst_score=np.nan, kept_because="", rule=control

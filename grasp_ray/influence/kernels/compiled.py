@@ -50,9 +50,7 @@ def _built(source: Path) -> Path:
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
         raise FileNotFoundError(f"no C compiler ({', '.join(COMPILERS)}); install gcc and libc6-dev")
-    preprocessed = _run(
-        compiler, *FLAGS, "-E", "-dD", str(source)
-    )  # with headers, __AVX512F__, __VERSION__, …
+    preprocessed = _run(compiler, *FLAGS, "-E", "-dD", str(source))  # with headers and __AVX512F__, …
     identity = hashlib.sha256(" ".join((*FLAGS, preprocessed)).encode()).hexdigest()
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "grasp_ray"
     built = folder / f"{source.stem}-{identity[:20]}.so"
