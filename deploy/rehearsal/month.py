@@ -6,8 +6,8 @@ Starts the local services in FOLDER (a temporary one when none is given) and aud
 Then, each week: visits and late second readings arrive; the schedule's script submits a re-audit; the review
 queue is made; a stand-in for the dermatologist, who knows what was planted, answers it; the decisions enter
 the ledger; where the re-audit says that retraining is due, a full audit runs on what the ledger left. Started
-again with the same FOLDER, it goes on with the first week that did not end. Exit code 1: the lamp or the
-lenient reader was not named in the week in which it appeared.
+again with the same FOLDER, it goes on after the last week that was decided or ended. Exit code 1: the lamp or
+the lenient reader was not named in the week in which it appeared.
 """
 
 import argparse
@@ -52,6 +52,7 @@ class Week:
     changes: str = ""
     decisions: str = ""
     standing: str = ""
+    """The audit that stands when the week has ended; empty before."""
     minutes: float = 0.0
 
     @property
@@ -132,11 +133,8 @@ def grow(service: Service, week: int) -> str:
 
 
 def live_through(service: Service, week: Week, standing: str, answered: set[str]) -> None:
-    """One week, from arrivals to decisions and, where due, an audit.
-
-    A second tick, without new data, must find nothing to do.
-    """
-    setting = grow(service, week.number)
+    """One week, from arrivals to decisions. A second tick, without new data, must find nothing to do."""
+    grow(service, week.number)
     name = f"reaudit-{week.day.isoformat()}"
     service.tick("reaudit", week.day, f"reaudit.standing={standing}")
     again = service.tick("reaudit", week.day + timedelta(days=1), f"reaudit.standing={standing}")
@@ -150,13 +148,12 @@ def live_through(service: Service, week: Week, standing: str, answered: set[str]
     week.changes = json.loads((look / "state.json").read_text())["summary"]
     service.local("review", CONFIG, f"run.name={name}", f"reaudit.standing={standing}")
     week.decisions = decide(service, name, answered)
-    week.standing = audit(service, week.day, setting) if week.due else standing
 
 
-def audit(service: Service, day: date, setting: str) -> str:
+def audit(service: Service, week: Week) -> str:
     """A full audit, and its gradient index for the queries that come later; returns its name."""
-    service.tick("audit", day, setting)
-    name = f"audit-{day.isoformat()}"
+    service.tick("audit", week.day, grow(service, week.number))
+    name = f"audit-{week.day.isoformat()}"
     service.submit("index", f"run.name={name}")
     return name
 
@@ -198,25 +195,33 @@ def decide(service: Service, run: str, answered: set[str]) -> str:
 
 
 def month(service: Service) -> list[Week]:
-    """Week 0's audit, then every week; those in the diary of an earlier start are over."""
+    """Week 0's audit, then every week. A week's decisions and its end enter the diary, and are not redone."""
     diary = service.home / "month.json"
-    if diary.exists():
-        known = json.loads(diary.read_text())
-        weeks, answered = [Week(**week) for week in known["weeks"]], set(known["answered"])
-    else:
+    weeks, answered = _read(diary)
+    while len(weeks) <= WEEKS or not weeks[-1].standing:
         started = time.monotonic()
-        standing = audit(service, START, grow(service, 0))
-        weeks, answered = [Week(0, standing=standing, minutes=(time.monotonic() - started) / 60)], set[str]()
-    for number in range(len(weeks), WEEKS + 1):
-        week, started = Week(number), time.monotonic()
-        live_through(service, week, weeks[-1].standing, answered)
-        week.minutes = (time.monotonic() - started) / 60
-        weeks.append(week)
+        if not weeks:
+            weeks.append(Week(0, due=True, reasons=["there is no model yet."]))
+        elif weeks[-1].standing:
+            week = Week(len(weeks))
+            live_through(service, week, weeks[-1].standing, answered)
+            weeks.append(week)
+        else:
+            weeks[-1].standing = audit(service, weeks[-1]) if weeks[-1].due else weeks[-2].standing
+        weeks[-1].minutes += (time.monotonic() - started) / 60
+        if weeks[-1].standing:
+            print(described(weeks[-1]), flush=True)
         diary.write_text(
             json.dumps({"weeks": [asdict(one) for one in weeks], "answered": sorted(answered)}, indent=1)
         )
-        print(described(week), flush=True)
     return weeks
+
+
+def _read(diary: Path) -> tuple[list[Week], set[str]]:
+    if not diary.exists():
+        return [], set()
+    known = json.loads(diary.read_text())
+    return [Week(**week) for week in known["weeks"]], set(known["answered"])
 
 
 def described(week: Week) -> str:

@@ -74,23 +74,23 @@ def _weighted(
         [{key: record[key] for key in ("epoch", "learning_rate", "batch_size")} for record in records]
     )
     _refuse_gaps(raw, steps)
+    visit_of = manifest.drop_duplicates("image_id").set_index("image_id")["visit_id"]
+    ordered = raw.sort_values(["image_id", "epoch"], ignore_index=True)
+    ordered = ordered.assign(visit_id=ordered["image_id"].map(visit_of))
+    unknown = ordered.loc[ordered["visit_id"].isna(), "image_id"]
+    if len(unknown):
+        raise TrialError(f"{len(unknown)} scored images are not in the manifest (first: {unknown.min()}).")
+    visits = ordered["visit_id"].unique()
     draws = pd.DataFrame(
         [
-            (record["epoch"], visit_id, int(n))
+            (record["epoch"], visit_id, int(record["draws"].get(visit_id, 0)))
             for record in records
-            for visit_id, n in record["draws"].items()
+            for visit_id in visits
         ],
         columns=["epoch", "visit_id", "draws"],
     )
-    visit_of = manifest.drop_duplicates("image_id").set_index("image_id")["visit_id"]
-    unknown = raw.loc[~raw["image_id"].isin(visit_of.index), "image_id"]
-    if len(unknown):
-        raise TrialError(f"{len(unknown)} scored images are not in the manifest (first: {unknown.min()}).")
-    ordered = raw.sort_values(["image_id", "epoch"], ignore_index=True)
-    ordered = ordered.assign(visit_id=ordered["image_id"].map(visit_of))
     ordered = ordered.merge(steps, on="epoch", how="left", validate="m:1")
     ordered = ordered.merge(draws, on=["epoch", "visit_id"], how="left", validate="m:1")
-    ordered["draws"] = ordered["draws"].fillna(0).astype("int64")
     return ordered.assign(exposure=exposure(ordered["draws"], settings))
 
 

@@ -43,19 +43,30 @@ def test_a_late_early_or_wrong_name_is_not(month: ModuleType) -> None:
     assert month.others(weeks) == [f"week 3 also named: {STRICTER['sentence']}"]
 
 
-def test_a_second_start_goes_on_after_the_weeks_in_the_diary(
+def test_a_second_start_redoes_neither_ended_weeks_nor_decisions(
     month: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lived = []
+    done = []
 
     def live(service: object, week: object, standing: str, answered: set[str]) -> None:
-        lived.append((week.number, standing, sorted(answered)))  # type: ignore[attr-defined]
-        week.standing = standing  # type: ignore[attr-defined]
+        done.append(("live", week.number, standing, sorted(answered)))  # type: ignore[attr-defined]
+        week.due = week.number == 4  # type: ignore[attr-defined]
+
+    def audit(service: object, week: object) -> str:
+        done.append(("audit", week.number))  # type: ignore[attr-defined]
+        return f"audit-{week.number}"  # type: ignore[attr-defined]
 
     monkeypatch.setattr(month, "live_through", live)
-    known = [{"number": 0, "standing": "a"}, {"number": 1, "standing": "b"}]
+    monkeypatch.setattr(month, "audit", audit)
+    known = [{"number": 0, "standing": "a"}, {"number": 1, "standing": "a"}, {"number": 2, "due": True}]
     (tmp_path / "month.json").write_text(json.dumps({"weeks": known, "answered": ["V1"]}))
     weeks = month.month(month.Service(tmp_path, []))
-    assert lived == [(number, "b", ["V1"]) for number in (2, 3, 4)]
-    assert [week.number for week in weeks] == [0, 1, 2, 3, 4]
-    assert len(json.loads((tmp_path / "month.json").read_text())["weeks"]) == 5
+    assert done == [
+        ("audit", 2),  # its decisions were in the diary, its audit was not
+        ("live", 3, "audit-2", ["V1"]),
+        ("live", 4, "audit-2", ["V1"]),
+        ("audit", 4),
+    ]
+    assert [week.standing for week in weeks] == ["a", "a", "audit-2", "audit-2", "audit-4"]
+    written = json.loads((tmp_path / "month.json").read_text())
+    assert [week["standing"] for week in written["weeks"]] == [week.standing for week in weeks]
