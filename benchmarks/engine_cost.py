@@ -3,7 +3,7 @@
 Floor and engine run interleaved in one process on the same images, with the same model, batch size and
 dtype. A ratio is the median over rounds of CPU seconds divided by the floor's of the same round, since
 other programs share the machine. The engine's work includes preconditioned scores and self-influence; query
-gradients are timed apart. Peak memory comes from a fresh process each.
+gradients are timed apart. `frozen`: forward and input gradient alone. Peak memory comes from fresh processes.
 
     python benchmarks/engine_cost.py                       # the sweep of docs/performance.md
     python benchmarks/engine_cost.py --models test_vit:32 --queries 9 --images 8 --rounds 1
@@ -67,7 +67,8 @@ def interleaved_ratios(
 def measure(case: dict[str, Any], rounds: int) -> dict[str, Any]:
     """One row of the table."""
     subject = build_subject(**case)
-    found = interleaved_ratios(subject.floor, {"engine": subject.engine}, rounds, case["device"])
+    timed = {"engine": subject.engine, "frozen": subject.frozen}
+    found = interleaved_ratios(subject.floor, timed, rounds, case["device"])
     found["engine"]["error_to_float64"] = subject.error_to_float64()
     found["query_gradients_seconds"] = seconds(subject.query_gradients, case["device"])
     found["query_gradient_mib"] = subject.query_mib

@@ -28,7 +28,7 @@ Scores = tuple[Tensor, Tensor]
 
 @dataclass
 class Subject:
-    """A model, images, queries and Adam weights; and the two ways through that are always timed."""
+    """A model, images, queries and Adam weights; and the ways through that are always timed."""
 
     model: MILModel
     bags: Bags
@@ -50,6 +50,12 @@ class Subject:
         F.cross_entropy(logits, self.bags.label_V, reduction="sum").backward()
         self.model.zero_grad(set_to_none=True)
         self.model.requires_grad_(False)
+
+    def frozen(self) -> None:
+        """The same pass without any parameter's gradient: what no exact way of scoring leaves out."""
+        images_BCHW = self.bags.images_BCHW.clone().requires_grad_(True)
+        logits = self.model.singleton_logits(images_BCHW)
+        F.cross_entropy(logits, self.bags.label_V, reduction="sum").backward()
 
     def engine(self) -> Scores:
         """The same pass with scores and self-influence."""

@@ -105,7 +105,7 @@ def _tests(
 ) -> pd.DataFrame:
     rows = []
     for statistic in statistics:
-        levels = {column: _levels(old, column, statistic) for column, _ in groups}
+        levels = {column: _levels(old, column, statistic) for column in dict(groups)}
         for column, value in groups:
             level, reference = levels[column]
             now = patient_means(new[new[column].astype("str") == value], statistic)
@@ -140,7 +140,7 @@ def _levels(old: pd.DataFrame, column: str, statistic: str) -> tuple[dict[str, f
 
 def patient_means(visits: pd.DataFrame, statistic: str) -> NDArray[np.float64]:
     """A statistic's mean over each patient's visits, without visits that lack it."""
-    known = visits.dropna(subset=[statistic])
+    known = visits[["patient_id", statistic]].dropna(subset=[statistic])
     return known.groupby("patient_id")[statistic].mean().to_numpy(dtype=np.float64)
 
 
