@@ -1,7 +1,6 @@
 """Figures of the evidence: what each flagger finds, dose and response, and the datamodeling score."""
 
-from collections.abc import Sequence
-
+import numpy as np
 import pandas as pd
 
 from grasp_ray.report.figure_style import ACCENT, AMBER, GREY, INK, PLUM, Picture, new_figure, use_percent
@@ -52,13 +51,18 @@ def dose_figure(gains: pd.DataFrame, default: str, oracles: pd.DataFrame) -> Pic
     return Picture(figure, "Change of test AUC over the removed share, with intervals over trials.")
 
 
-def datamodel_figure(summary: pd.DataFrame, *, models: Sequence[str] = ("mil", "plain")) -> Picture:
-    """LDS of each preconditioner under each exposure, singleton gradients, one panel per model."""
-    rows = summary[summary["unit"] == "singleton"]
+def datamodel_figure(summary: pd.DataFrame) -> Picture:
+    """LDS of each preconditioner under each exposure, a panel per model and unit."""
+    titles = {
+        ("mil", "in_bag"): "MIL model, in_bag",
+        ("mil", "singleton"): "MIL model, singleton",
+        ("plain", "singleton"): "One photo per visit",
+    }
     colours = {"none": GREY, "any": AMBER, "count": ACCENT}
-    with new_figure(7.0, 3.0) as figure:
-        for axes, model in zip(figure.subplots(1, len(models), sharey=True), models, strict=True):
-            panel = rows[rows["model"] == model]
+    parts = {key: rows for key, rows in summary.groupby(["model", "unit"]) if key in titles}
+    with new_figure(9.0, 3.0) as figure:
+        panels = np.atleast_1d(figure.subplots(1, len(parts), sharey=True))
+        for axes, (key, panel) in zip(panels, parts.items(), strict=True):
             names = sorted(panel["precondition"].unique())
             for shift, (exposure, colour) in enumerate(colours.items()):
                 line = panel[panel["exposure"] == exposure].set_index("precondition").loc[names]
@@ -67,6 +71,6 @@ def datamodel_figure(summary: pd.DataFrame, *, models: Sequence[str] = ("mil", "
                 axes.plot(x, line["lds"], "o", color=colour, ms=4.5, label=f"exposure {exposure}")
             axes.axhline(0, color=INK, lw=0.8)
             axes.set_xticks(range(len(names)), names)
-            axes.set_title({"mil": "MIL model", "plain": "One photo per visit"}.get(model, model))
+            axes.set_title(titles[key])
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3)
-    return Picture(figure, "Linear datamodeling score by preconditioner and exposure for both models.")
+    return Picture(figure, "Linear datamodeling score by preconditioner and exposure, for models and units.")

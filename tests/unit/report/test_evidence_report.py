@@ -112,5 +112,7 @@ def test_figures_say_what_they_show() -> None:
     drawn = {line.get_label(): list(line.get_ydata()) for line in axes.get_lines()}
     assert drawn["confident learning"] == [0.02]
     assert drawn["opponents"] == [-0.018]
-    panels = datamodel_figure(datamodel()).figure.axes
-    assert [panel.get_title(loc="left") for panel in panels] == ["MIL model", "One photo per visit"]
+    both = pd.concat([datamodel(), datamodel().query("model == 'mil'").assign(unit="in_bag")])
+    panels = datamodel_figure(both).figure.axes
+    titles = ["MIL model, in_bag", "MIL model, singleton", "One photo per visit"]
+    assert [panel.get_title(loc="left") for panel in panels] == titles
