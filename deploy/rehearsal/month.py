@@ -34,8 +34,12 @@ CONFIG = "conf/month.yaml"
 START = date(2026, 1, 4)
 WEEKS = 4
 PLANTED_FROM_WEEK = 3
-PLANTED = {"the lamp at site-2": ("site=site-2", None), "the lenient Reader 2": ("reader2", "more lenient")}
-"""Where, and as what, an alarm must name it."""
+PLANTED = {
+    "the lamp at site-2": (("site=site-2", None),),
+    "the lenient Reader 2": (("reader2", "more lenient"), ("reader2 − reader1", "their difference")),
+}
+"""Where, and as what, an alarm must name it; that the readers moved apart will do where the model cannot tell
+which of them did."""
 PORTS = ("RAY", "DASHBOARD", "AGENT", "CLIENT", "MLFLOW")
 """GRASP_RAY_…_PORT of the services."""
 
@@ -238,8 +242,8 @@ def described(week: Week) -> str:
 def verdict(weeks: list[Week]) -> list[str]:
     """What the month should have shown and did not; empty when all is well."""
     wrong = []
-    for planted, sign in PLANTED.items():
-        named = [week.number for week in weeks if any(names(alarm, sign) for alarm in week.alarms)]
+    for planted, signs in PLANTED.items():
+        named = [week.number for week in weeks if any(names(alarm, signs) for alarm in week.alarms)]
         first = min(named, default=None)
         if first != PLANTED_FROM_WEEK:
             wrong.append(
@@ -248,10 +252,9 @@ def verdict(weeks: list[Week]) -> list[str]:
     return wrong
 
 
-def names(alarm: dict[str, str], sign: tuple[str, str | None]) -> bool:
-    """Whether an alarm names this place, as this where that is given."""
-    where, what = sign
-    return alarm["where"] == where and what in (None, alarm["what"])
+def names(alarm: dict[str, str], signs: tuple[tuple[str, str | None], ...]) -> bool:
+    """Whether an alarm names one of these places, as this where that is given."""
+    return any(alarm["where"] == where and what in (None, alarm["what"]) for where, what in signs)
 
 
 def others(weeks: list[Week]) -> list[str]:
@@ -260,7 +263,7 @@ def others(weeks: list[Week]) -> list[str]:
         f"week {week.number} also named: {alarm['sentence']}"
         for week in weeks
         for alarm in week.alarms
-        if not any(names(alarm, sign) for sign in PLANTED.values())
+        if not any(names(alarm, signs) for signs in PLANTED.values())
     ]
 
 

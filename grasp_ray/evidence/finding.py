@@ -177,13 +177,13 @@ def datamodel_contrasts(tables: Mapping[int, pd.DataFrame], confidence: float) -
     return pd.DataFrame(rows, columns=names)
 
 
-_DEFAULT = ("singleton", "adam", "count")
+_OTHERS = (("adam", "none"), ("sgd", "count"), ("less", "none"), ("ekfac", "count"))
 _LDS_CONTRASTS: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
-    ("mil", ("in_bag", "adam", "count"), _DEFAULT),
+    ("mil", ("in_bag", "adam", "count"), ("singleton", "adam", "count")),
     *(
-        (model, _DEFAULT, ("singleton", *other))
-        for model in ("mil", "plain")
-        for other in (("adam", "none"), ("sgd", "count"), ("less", "none"), ("ekfac", "count"))
+        (model, (unit, "adam", "count"), (unit, *other))
+        for model, unit in (("mil", "in_bag"), ("plain", "singleton"))
+        for other in _OTHERS
     ),
 ]
 

@@ -71,8 +71,8 @@ def train_baselines(
 def stability_of(trial: EncodedTrial, baselines: Baselines, settings: StudySettings) -> pd.DataFrame:
     """Visit scores under other seeds and kinds of influence: source, flagger, id, score.
 
-    `source`: `seed=…` for each training seed; for the first network's opponents `<precondition>`, `in_bag`,
-    `last_checkpoint`.
+    `source`: `seed=…` for each training seed; for the first network's opponents `<precondition>`, the other
+    unit, `last_checkpoint`.
     """
     frames = [
         flag_visits(network.dynamics, influence).assign(source=f"seed={seed}")
@@ -84,7 +84,8 @@ def stability_of(trial: EncodedTrial, baselines: Baselines, settings: StudySetti
     patients = half_of_validation(trial.manifest, queries=True)
     queries = misclassified_queries(network, trial, settings.influence, patients=patients)
     kinds = {name: {"precondition": name} for name in ("sgd", "adam", "paper", "less", "ekfac")}
-    variants = {**kinds, "in_bag": {"unit": "in_bag"}}
+    other_unit = "singleton" if settings.influence.unit == "in_bag" else "in_bag"
+    variants = {**kinds, other_unit: {"unit": other_unit}}
     for source, changes in variants.items():
         kind = settings.influence.model_copy(update=changes)
         table = trace(network, trial, settings.model, kind, queries)

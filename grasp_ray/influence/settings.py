@@ -36,8 +36,9 @@ class InfluenceSettings(Settings):
     """How often an image counts per checkpoint: times its visit was drawn since the previous one, at most
     once, or always once."""
 
-    unit: Literal["singleton", "in_bag"] = "singleton"
-    """Gradient of one image: of a bag that holds it alone, or its exact share of its visit's gradient."""
+    unit: Literal["singleton", "in_bag"] = "in_bag"
+    """Gradient of one image: its exact share of its visit's gradient, or, as in the paper, that of a bag that
+    holds it alone. The former foretells better what a retraining does (docs/evidence.md)."""
 
     query_visits: Literal["misclassified", "all"] = "misclassified"
     """Validation visits whose most attended image is a query."""

@@ -6,9 +6,14 @@ With x = ln(1 + PASI), or the class where only classes are given,
     residual_r = x_r − (a_r + b_r · expected class), the line fitted on reader r's old readings
 
 The difference is precise but cannot say who moved. The model scores new photos as it scored old ones, so
-residuals can, though less precisely: the difference moves by Reader 2's own move less Reader 1's, and whoever
-has the larger part is named. Where one reader's residuals are too few (second readings of visits that the
-model has been trained on since), its move is what the other's leaves of the difference.
+residuals can, though less precisely. That Reader 2 moved by the difference Δ and Reader 1 by nothing, or
+Reader 1 by −Δ and Reader 2 by nothing, is each held against the residuals' moves m_r:
+
+    χ² = Σ_r ((m_r − expected_r) / se_r)²,   se_r = 1.2533 · deviation_r · √(1/old patients + 1/new patients)
+
+(1.2533: the standard error of a median). A reader is named when the residuals fit that (χ² within its 95 %)
+and the other χ² is larger by `DECISIVE` at least; else it is told that the difference moved, and not who. A
+reader of whom the model knows too few new readings takes no part in the sums.
 
 New readings are compared, patient by patient as in `drift`, with those of earlier looks at which no reader
 was named. p is Holm-corrected over the three tests.
@@ -20,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import chi2
 
 from grasp_ray.evaluation.comparison import holm
 from grasp_ray.evaluation.metrics import linear_kappa
@@ -27,6 +33,10 @@ from grasp_ray.monitoring.drift import DriftRule, compared, patient_means
 
 READERS = ("reader1", "reader2")
 PAIR = "reader2 − reader1"
+DECISIVE = 6.0
+"""2 ln 20: the residuals are twenty times likelier if the one moved than if the other did."""
+
+_MEDIAN_ERROR = float(np.sqrt(np.pi / 2))
 READER_COLUMNS = {
     "what": "str", "old_median": "float64", "new_median": "float64", "difference": "float64",
     "shift": "float64", "p_value": "float64", "p_holm": "float64", "old_patients": "int64",
@@ -94,37 +104,40 @@ def moved_readers(tests: pd.DataFrame) -> list[MovedReader]:
             if reader in rows and rows[reader]["named"]
         ]
     difference = float(pair["difference"])
-    moves = _own_moves(rows, difference)
-    if not moves:
-        return [_moved(PAIR, pair, difference, "too few readings to tell from the model who moved")]
-    part = {
-        "reader1": -np.sign(difference) * moves["reader1"],
-        "reader2": np.sign(difference) * moves["reader2"],
-    }
-    reader = max(READERS, key=lambda name: (part[name], name))
-    other = READERS[1 - READERS.index(reader)]
-    evidence = f"against {_name(other)}; against the model {_residual_moves(rows, (reader, other))}"
-    return [_moved(reader, pair, difference if reader == "reader2" else -difference, evidence)]
+    told = _residual_moves(rows)
+    reader = _who_moved(rows, difference)
+    if reader is None:
+        return [_moved(PAIR, pair, difference, f"the model cannot tell which of them moved ({told})")]
+    own = difference if reader == "reader2" else -difference
+    evidence = f"against {_name(READERS[1 - READERS.index(reader)])}; against the model {told}"
+    return [_moved(reader, pair, own, evidence)]
 
 
-def _own_moves(rows: dict[str, dict[Any, Any]], difference: float) -> dict[str, float]:
-    """Each reader's move on the scale of x; empty where no reader's is known."""
-    known = {reader: float(rows[reader]["difference"]) for reader in READERS if reader in rows}
-    if not known:
-        return {}
-    first = known["reader1"] if "reader1" in known else known["reader2"] - difference
-    second = known["reader2"] if "reader2" in known else known["reader1"] + difference
-    return {"reader1": first, "reader2": second}
+def _who_moved(rows: dict[str, dict[Any, Any]], difference: float) -> str | None:
+    """The reader whose move alone explains the residuals' (the module's equation); None: neither surely."""
+    known = [reader for reader in READERS if reader in rows and rows[reader]["shift"] != 0]
+    misfit = dict.fromkeys(READERS, 0.0)
+    for mover, own_move in zip(READERS, (-difference, difference), strict=True):
+        for reader in known:
+            expected = own_move if reader == mover else 0.0
+            misfit[mover] += ((rows[reader]["difference"] - expected) / _standard_error(rows[reader])) ** 2
+    best, other = sorted(READERS, key=misfit.__getitem__)
+    fits = bool(known) and misfit[best] <= chi2.isf(0.05, len(known))
+    return best if fits and misfit[other] - misfit[best] >= DECISIVE else None
 
 
-def _residual_moves(rows: dict[str, dict[Any, Any]], readers: tuple[str, str]) -> str:
-    told = [
+def _standard_error(row: dict[Any, Any]) -> float:
+    patients = 1 / row["old_patients"] + 1 / row["new_patients"]
+    return float(_MEDIAN_ERROR * abs(row["difference"] / row["shift"]) * np.sqrt(patients))
+
+
+def _residual_moves(rows: dict[str, dict[Any, Any]]) -> str:
+    return ", ".join(
         f"{_name(reader)} moved by {rows[reader]['shift']:+.1f} deviations"
-        for reader in readers
         if reader in rows
-    ]
-    silent = [f" (too few readings of {_name(reader)})" for reader in readers if reader not in rows]
-    return ", ".join(told) + "".join(silent)
+        else f"too few readings of {_name(reader)}"
+        for reader in READERS
+    )
 
 
 def agreement(readings: pd.DataFrame, *, classes: int) -> dict[str, float | int | None]:

@@ -19,7 +19,8 @@ DAMPING = 0.1
 
 
 def settings_of(**changes):
-    chosen = {"precondition": "ekfac", "dtype": "float64", "device": "cpu", "ekfac_damping": DAMPING}
+    chosen = {"precondition": "ekfac", "unit": "singleton", "dtype": "float64", "device": "cpu"}
+    chosen["ekfac_damping"] = DAMPING
     return InfluenceSettings(**chosen | changes)
 
 

@@ -128,10 +128,10 @@ def test_hashing_errs_by_no_more_than_stated(pair):
 
 def test_the_same_seed_gives_the_same_sketch_in_any_batches(train_bags):
     model = make_model("test_convnext")
-    whole, ids = compressed(sketch_of(model), train_bags)
-    pieces, _ = compressed(sketch_of(model, images_per_batch=2), train_bags)
+    whole, ids = compressed(sketch_of(model, unit="singleton"), train_bags)
+    pieces, _ = compressed(sketch_of(model, unit="singleton", images_per_batch=2), train_bags)
     np.testing.assert_allclose(pieces, whole, rtol=0, atol=1e-6 * np.abs(whole).max())
-    part, part_ids = compressed(sketch_of(model), train_bags.only(ids[2:4]))
+    part, part_ids = compressed(sketch_of(model, unit="singleton"), train_bags.only(ids[2:4]))
     np.testing.assert_allclose(part, whole[2:4], rtol=0, atol=1e-6 * np.abs(whole).max())
     assert part_ids == ids[2:4]
     other, _ = compressed(sketch_of(model, SMALL.model_copy(update={"seed": 1})), train_bags)

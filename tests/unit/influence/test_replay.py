@@ -114,7 +114,7 @@ def test_moments_are_used_as_stored_without_bias_correction(oracle, train_bags, 
 
 
 def replay_of(model, queries, query_bags, **settings):
-    chosen = InfluenceSettings(device="cpu", **settings)
+    chosen = InfluenceSettings(**{"device": "cpu", "unit": "singleton"} | settings)
     return CheckpointReplay(copy.deepcopy(model), make_checkpoint(model), chosen, queries, query_bags)
 
 

@@ -90,8 +90,26 @@ def test_without_the_model_nobody_is_named_alone() -> None:
 def test_the_right_one_of_two_readers_is_named_in_most_trials() -> None:
     rng = np.random.default_rng(7)
     named = [moved(readings(rng, new=24, reader2=0.6)) for _ in range(100)]
-    assert sum(found == [("reader2", True)] for found in named) >= 90
-    assert sum(("reader1", False) in found for found in named) <= 5
+    assert sum(found == [("reader2", True)] for found in named) >= 85
+    assert not any(("reader1", False) in found for found in named)  # in doubt, neither
+
+
+def test_a_model_that_moves_itself_seldom_accuses_the_wrong_one() -> None:
+    """New photos look milder to it, so that one reader seems stricter and the other less lenient."""
+    accused = []
+    for seed in range(60):
+        frame = readings(np.random.default_rng(seed), reader2=0.6)
+        frame["expected_class"] -= np.where(frame["seen_reader1"] == 2, 0.2, 0.0)
+        accused += [reader for reader, _ in moved(frame)]
+    assert accused.count("reader1") <= 3
+    assert accused.count(PAIR) >= 12
+
+
+def test_residuals_without_a_spread_tell_nothing() -> None:
+    frame = readings(np.random.default_rng(1), reader2=0.6)
+    tests = reader_tests(frame, RULE, number=2, reference=[0])
+    tests.loc[tests["what"] != PAIR, ["shift", "difference"]] = 0.0
+    assert [one.reader for one in moved_readers(tests)] == [PAIR]
 
 
 def test_readings_of_other_looks_take_no_part() -> None:
