@@ -34,7 +34,7 @@ class ReauditSettings(Settings):
     standing: str = ""
     """Name of the run under `run.root` whose audit stands: its model is watched, its queries are traced."""
 
-    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    alpha: float = Field(default=0.01, gt=0, lt=0.5)
     """Family-wise error of the drift tests of one re-audit, and of the reader tests: the share of looks at
     which nothing changed and something is named all the same is at most this."""
 
