@@ -137,7 +137,7 @@ _FLAGGERS = {
     "knn_disagreement": "kNN disagreement", "loss": "loss at the end", "margin": "margin at the end",
     "mean_loss": "loss of the photo alone", "opposition": "opponents", "opposition_max": "opponents, max",
     "opposition_mean": "opponents, mean", "self_influence": "self-influence, adam",
-    "self_influence_max": "self-influence, adam, max (the paper's)",
+    "self_influence_max": "self-influence, adam, max",
     "self_influence_mean": "self-influence, adam, mean", "self_influence_sgd": "self-influence, sgd",
     "self_influence_sgd_max": "self-influence, sgd, max",
     "self_influence_sgd_mean": "self-influence, sgd, mean", "photo_quality": "photo quality (cleanvision)",
