@@ -90,7 +90,7 @@ def test_an_index_of_other_settings_is_refused_but_queries_are_free(folder):
     with pytest.raises(RunConflictError, match="of other index"):
         build_index(planted_plan(folder, "claimed"), IndexSettings(error=0.5), workers=ONE)
     with pytest.raises(RunConflictError, match="of other influence"):
-        build_index(planted_plan(folder, "claimed", unit="in_bag"), INDEX, workers=ONE)
+        build_index(planted_plan(folder, "claimed", unit="singleton"), INDEX, workers=ONE)
 
 
 def test_answers_do_not_depend_on_the_memory_plan(folder):
