@@ -147,7 +147,7 @@ def test_all_flaggers_score_all_visits_and_stability_compares_like_with_like(tri
     assert set(complete["id"]) == set(trial.visits("train")["visit_id"])
     rows = agreement_rows(stability_of(trial, baselines, SETTINGS), top_share=0.1)
     values = rows.set_index(["flagger", "pair", "metric"])["value"]
-    assert values["opposition_mean", "adam, in_bag", "spearman"] > 0
+    assert values["opposition_mean", "adam, singleton", "spearman"] > 0
     assert rows["value"].between(-1, 1).all()
 
 
