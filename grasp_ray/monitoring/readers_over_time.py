@@ -133,7 +133,7 @@ def _standard_error(row: dict[Any, Any]) -> float:
 
 def _residual_moves(rows: dict[str, dict[Any, Any]]) -> str:
     return ", ".join(
-        f"{_name(reader)} moved by {rows[reader]['shift']:+.1f} deviations"
+        f"{_name(reader)} moved by {rows[reader]['shift']:+.1f} deviations".replace("-", "−")
         if reader in rows
         else f"too few readings of {_name(reader)}"
         for reader in READERS

@@ -72,7 +72,8 @@ def _short(row: Row) -> str:
         return f"{reader_name(str(row['where']))} has become {row['what']}"
     if row["kind"] == "photos":
         column, _, value = str(row["where"]).partition("=")
-        return f"{value if column in value else f'{column} {value}'}: photos have changed ({row['what']})"
+        what = str(row["what"]).replace("_", " ")
+        return f"{value if column in value else f'{column} {value}'}: photos have changed ({what})"
     return f"{int(row['size'])} training visits were withdrawn"
 
 
