@@ -18,6 +18,9 @@ import torch
 
 from grasp_ray.config import AuditConfig, load_config
 from grasp_ray.evaluation.across_trials import sign_flip_p, t_interval
+from grasp_ray.pruning.controls import drawn_like
+from grasp_ray.pruning.removal import training_rows
+from grasp_ray.pruning.suspects import suspect_removal
 from grasp_ray.storage import Storage
 from grasp_ray.training.arm import ArmTraining, train_arm_in_process
 from grasp_ray.training.prediction import predict_bags
@@ -43,27 +46,24 @@ def prepared(trial: Storage, run: Storage, settings: TrialSettings) -> pd.DataFr
     return manifest
 
 
-def suspects(scores: pd.DataFrame, share: float) -> set[str]:
+def suspects(scores: pd.DataFrame, manifest: pd.DataFrame, percent: int) -> set[str]:
     """The first visits of confident learning's ranking."""
-    ranked = scores[scores["flagger"] == "confident_learning"].sort_values(
-        ["score", "id"], ascending=[False, True]
-    )
-    return set(ranked["id"].head(round(share * len(ranked))))
+    ranked = scores[scores["flagger"] == "confident_learning"]
+    return set(suspect_removal(ranked, manifest, percent=percent, flagger="confident_learning")["visit_id"])
 
 
 def removed_visits(
     scores: pd.DataFrame, truth: pd.DataFrame, manifest: pd.DataFrame, seed: int
 ) -> dict[str, set[str]]:
     """The training visits that each arm does without."""
-    first = suspects(scores, 0.10)
-    visits = manifest[manifest["split"] == "train"].drop_duplicates("visit_id")
-    wanted = visits[visits["visit_id"].isin(first)]["label"].value_counts()
+    first = suspects(scores, manifest, 10)
+    visits = training_rows(manifest).drop_duplicates("visit_id")
     shuffled = visits.iloc[np.random.default_rng([seed, 41]).permutation(len(visits))]
-    matched = shuffled[shuffled.groupby("label").cumcount() < shuffled["label"].map(wanted).fillna(0)]
+    matched = drawn_like("class_matched", shuffled, visits[visits["visit_id"].isin(first)])
     return {
         "baseline": set(),
         "oracle_removal": set(truth.loc[truth["label_error"], "visit_id"]),
-        "confident_learning_5": suspects(scores, 0.05),
+        "confident_learning_5": suspects(scores, manifest, 5),
         "confident_learning_10": first,
         "class_matched_10": set(matched["visit_id"]),
         REVIEW: set(),
@@ -97,7 +97,7 @@ def study(config: AuditConfig, trial: Storage, tables: Storage, run: Storage, se
     """Train every arm on one trial; columns trial, arm, validation, test (AUC)."""
     manifest = prepared(trial, run, config.trial)
     truth, scores = tables.read_table("truth.parquet"), tables.read_table("visit_scores.parquet")
-    write_reviewed(run, manifest, truth, suspects(scores, 0.10))
+    write_reviewed(run, manifest, truth, suspects(scores, manifest, 10))
     rows = []
     for arm, gone in removed_visits(scores, truth, manifest, seed).items():
         photos = manifest.loc[manifest["visit_id"].isin(gone) & (manifest["split"] == "train"), "image_id"]

@@ -105,7 +105,7 @@ def _tests(
 ) -> pd.DataFrame:
     rows = []
     for statistic in statistics:
-        levels = {column: _levels(old, column, statistic) for column in dict(groups)}
+        levels = {column: _levels(old, column, statistic) for column in {column for column, _ in groups}}
         for column, value in groups:
             level, reference = levels[column]
             now = patient_means(new[new[column].astype("str") == value], statistic)

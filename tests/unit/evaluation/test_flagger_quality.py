@@ -26,7 +26,7 @@ def planted(count: int = 120, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame
 
 
 @given(st.integers(2, 40), st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_weighted_average_precision_is_sklearns(count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     score, positive = np.round(rng.random(count), 1), rng.random(count) < 0.4

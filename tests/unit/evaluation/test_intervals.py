@@ -30,7 +30,7 @@ def sample(visits: int, classes: int, seed: int, decimals: int = 1) -> tuple[np.
 
 
 @given(st.integers(1, 40), st.integers(2, 4), st.integers(0, 10**6), st.sampled_from([1, 8]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_weighted_micro_auc_is_sklearns(visits: int, classes: int, seed: int, decimals: int) -> None:
     labels, probability = sample(visits, classes, seed, decimals)
     weights = np.random.default_rng(seed).integers(0, 4, (3, visits)).astype(float)
@@ -44,7 +44,7 @@ def test_weighted_micro_auc_is_sklearns(visits: int, classes: int, seed: int, de
 
 
 @given(st.integers(2, 40), st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_weighted_kappa_and_accuracy_are_sklearns(visits: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels, predicted = rng.integers(0, 3, visits), rng.integers(0, 3, visits)

@@ -30,7 +30,7 @@ def influence_removal(
     st.sampled_from(["keep_one", "drop"]),
     st.sampled_from(["random", "class_matched"]),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_a_control_takes_as_many_training_images_and_respects_last_images(
     images_per_visit: list[int], queries: int, seed: int, k: int, empty_visit: EmptyVisit, control: Control
 ) -> None:

@@ -44,7 +44,7 @@ def test_ties_break_by_image_id_and_row_order_changes_nothing() -> None:
 
 
 @given(st.integers(1, 30), st.integers(1, 4), st.integers(1, 40), st.integers(0, 10**6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_list_is_the_head_of_a_sort_by_score_then_id(
     images: int, queries: int, depth: int, seed: int
 ) -> None:

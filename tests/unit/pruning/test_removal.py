@@ -72,7 +72,7 @@ def test_a_visit_listed_whole_leaves_under_drop() -> None:
 
 @given(CASES, st.sampled_from(["keep_one", "drop"]))
 @example(case=([1, 5], 3, 0), empty_visit="keep_one")  # an image listed early, yet harmless by its score
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_removal_is_a_union_that_grows_with_k_and_touches_training_only(
     case: tuple[list[int], int, int], empty_visit: EmptyVisit
 ) -> None:
@@ -98,7 +98,7 @@ def test_removal_is_a_union_that_grows_with_k_and_touches_training_only(
 
 
 @given(CASES)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_removal_repeats_whatever_the_order_of_rows(case: tuple[list[int], int, int]) -> None:
     images_per_visit, queries, seed = case
     manifest, influence = random_case(images_per_visit, queries, seed)

@@ -58,7 +58,7 @@ def assert_exact(examples, positions, rows, columns, queries, *, weighted=True, 
     assert_equal(formed, wanted)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     examples=st.integers(1, 19),
     positions=st.integers(1, 40),

@@ -23,7 +23,7 @@ def expected(input_RCHW, delta_RChw, kernel, padding):
     return torch.stack(gradients)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rows=st.integers(1, 3),
     channels=st.integers(2, 35),

@@ -48,7 +48,7 @@ def random(*shape):
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     groups=st.sampled_from([1, 2, 4]),
     in_per_group=st.integers(1, 3),
